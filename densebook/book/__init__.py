@@ -1,0 +1,1 @@
+"""The book's machinery: runner, records against baselines, benchmarks, site, and the command line `densebook`."""

@@ -1,0 +1,1 @@
+"""What every layer stands on: settings, seeds, devices, records, files, optional packages, errors."""

@@ -1,0 +1,1 @@
+"""Chapter 1: poses, signed distance functions, marching cubes, octree extraction, sphere tracing."""

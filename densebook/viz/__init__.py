@@ -1,0 +1,1 @@
+"""Pictures: figures with captions and alt texts, shaded meshes, turntables, widgets."""
