@@ -6,10 +6,24 @@ so one thread, CPU time, and every implementation measured in turn within each r
 
 from __future__ import annotations
 
+import datetime
 import gc
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+from densebook.core import files, records
+from densebook.core.errors import InputError, nearest
+from densebook.core.settings import Settings
+
+TOPICS = ("marching_cubes", "octree", "sphere_tracing", "mesh_sdf")
+PRINTED = Path("tests") / "regression" / "bench"  # the last full run that its authors looked at
 
 
 def interleave(implementations: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
@@ -33,3 +47,44 @@ def interleave(implementations: dict[str, Callable[[], object]], repeats: int = 
         gc.enable()
         torch.set_num_threads(threads)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def run_topic(settings: Settings, topic: str, full: bool, say: Callable[[str], None]) -> dict:
+    """Measure one topic and write runs/bench/<topic>.json; returns what was written.
+
+    Raises InputError for a topic that is not in TOPICS.
+    """
+    if topic not in TOPICS:
+        raise InputError(f"no benchmark is called {topic!r}{nearest(topic, TOPICS)}")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    rows = importlib.import_module(f"densebook.book.benches.{topic}").run(full, say)
+    result = {
+        "topic": topic,
+        "full": full,
+        "commit": records.commit(settings.root)["commit"],
+        "processor": platform.processor() or platform.machine(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": records.versions() | _peer_versions(),
+        "rows": rows,
+    }
+    files.write_json(settings.root / "runs" / "bench" / f"{topic}.json", result)
+    return result
+
+
+def load_results(root: Path) -> tuple[dict[str, dict], str]:
+    """Results by topic, and whether they were 'measured here' (runs/bench, all topics there) or are the 'printed' ones."""
+    for folder, origin in ((root / "runs" / "bench", "measured here"), (root / PRINTED, "printed")):
+        found = {t: folder / f"{t}.json" for t in TOPICS if (folder / f"{t}.json").is_file()}
+        if len(found) == len(TOPICS):
+            return {t: json.loads(p.read_text(encoding="utf-8")) for t, p in found.items()}, origin
+    return {}, "none"
+
+
+def _peer_versions() -> dict[str, str]:
+    found = {}
+    for name in ("PyMCubes", "vtk", "libigl", "open3d-cpu", "easypytorch3d"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -21,7 +21,14 @@ def execute(source: Path, target: Path, parameters: dict) -> None:
     # A kernelspec of another environment would test another library than the one at hand.
     if Path(spec.argv[0]).name == spec.argv[0] or Path(spec.argv[0]).resolve() == Path(sys.executable).resolve():
         papermill.execute_notebook(
-            source, target, parameters=parameters, kernel_name="python3", cwd=source.parent, start_timeout=120, progress_bar=False, log_output=False
+            source,
+            target,
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=source.parent,
+            start_timeout=120,
+            progress_bar=False,
+            log_output=False,
         )
     else:
         raise SystemExit("the kernel 'python3' belongs to another environment; run: python -m ipykernel install --sys-prefix")

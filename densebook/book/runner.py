@@ -78,6 +78,14 @@ def _kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
+def _last_word(running: _Running) -> str:
+    """Why a worker failed, in one line."""
+    if running.process.returncode == 0:
+        return "the notebook ended without record.close() in its last cell"
+    lines = running.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"the worker ended with exit status {running.process.returncode}"
+
+
 def _finish(running: _Running) -> None:
     """Take over what a worker left: its record, or a record of its failure; then move the folder into place."""
     outcome, job = running.outcome, running.outcome.job
@@ -87,12 +95,8 @@ def _finish(running: _Running) -> None:
         outcome.record = json.loads(path.read_text(encoding="utf-8"))
         outcome.status = "ok"
     else:
-        lines = running.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         outcome.status = "failed"
-        if running.process.returncode == 0:
-            outcome.message = "the notebook ended without record.close() in its last cell"
-        else:
-            outcome.message = outcome.message or (lines[-1] if lines else f"the worker ended with exit status {running.process.returncode}")
+        outcome.message = outcome.message or _last_word(running)
         outcome.record = {
             "notebook": job.notebook,
             "status": "failed",
@@ -102,6 +106,7 @@ def _finish(running: _Running) -> None:
             "parameters": job.parameters,
             "metrics": {},
         }
+    outcome.record["parameters"] = job.parameters  # those that a notebook declares beyond the common ones too
     # The wall time as a reader feels it: the kernel's start and the imports included.
     outcome.record["wall_seconds"] = round(outcome.seconds, 1)
     outcome.record["budget_seconds"] = job.budget
@@ -124,7 +129,9 @@ def _replace(new: Path, old: Path) -> None:
         new.replace(old)
 
 
-def run(jobs: list[planning.Job], workers: int = 1, resume: bool = False, tick: Callable[[list[Outcome]], None] = lambda outcomes: None) -> list[Outcome]:
+def run(
+    jobs: list[planning.Job], workers: int = 1, resume: bool = False, tick: Callable[[list[Outcome]], None] = lambda outcomes: None
+) -> list[Outcome]:
     """Run `jobs` in order, at most `workers` at a time; goes on after a failure; `tick` is called about four times a second.
 
     Ctrl-C stops every kernel, removes what was not finished, and is raised again.

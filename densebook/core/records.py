@@ -76,12 +76,13 @@ class Record:
     def close(self) -> dict:
         """Write record.json into the folder, whole or not at all; returns what was written."""
         root = find_root()
+        source = root / "nbs" / f"{self.notebook}.ipynb" if root else None
         written = {
             "notebook": self.notebook,
             "status": "ok",
-            "notebook_hash": notebook_hash(root / "nbs" / f"{self.notebook}.ipynb") if root else None,
+            "notebook_hash": notebook_hash(source) if source and source.is_file() else None,
             "code_hash": code_hash(),
-            **_commit(root),
+            **commit(root),
             "parameters": self.parameters,
             "device": self.device,
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -149,7 +150,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _commit(root: Path | None) -> dict:
+def commit(root: Path | None) -> dict:
     """Commit and dirty flag of the checkout; both None outside git."""
 
     def git(*arguments: str) -> str:
