@@ -20,5 +20,5 @@ def seed_all(seed: int) -> None:
 
     os.environ["PYTHONHASHSEED"] = str(seed)
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - for libraries that draw from it
     torch.manual_seed(seed)

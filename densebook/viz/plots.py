@@ -65,7 +65,9 @@ def show(figure, caption: str, alt: str, record=None, name: str = "") -> None:
     display(Markdown(f"*{caption}*"))
 
 
-def draw_mesh(axes, mesh, azimuth: float = 0.6, elevation: float = 0.35, color="#c9c4ba", edges: bool = False, light=(0.4, 0.6, 0.9)) -> None:
+def draw_mesh(
+    axes, mesh, azimuth: float = 0.6, elevation: float = 0.35, color="#c9c4ba", edges: bool = False, light=(0.4, 0.6, 0.9)
+) -> None:
     """Draw a shaded mesh into matplotlib axes: orthographic, y up, back faces culled, painter's algorithm.
 
     `azimuth` and `elevation` in radians; `color` is used where the mesh has no vertex colours; `light` points to the
