@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from densebook.core.errors import InputError, nearest
+from densebook.core.errors import InputError
 from densebook.core.files import atomic_path
 
 from .mesh import Mesh, merge_duplicates
@@ -89,7 +89,7 @@ def _bytes(path: Path) -> bytes:
     if not path.is_file():
         raise InputError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}; give a mesh file")
     if path.suffix.lower() not in _READERS:
-        raise InputError(f"{path}: suffix {path.suffix!r} is not one that is read here{nearest(path.suffix.lower(), _READERS)}")
+        raise InputError(f"{path}: suffix {path.suffix!r} is not one that is read here; known: {', '.join(sorted(_READERS))}")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -709,7 +709,7 @@ def save(mesh: Mesh, path: str | Path) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in _WRITERS:
-        raise InputError(f"{path}: suffix {path.suffix!r} is not one that is written here{nearest(path.suffix.lower(), _WRITERS)}")
+        raise InputError(f"{path}: suffix {path.suffix!r} is not one that is written here; known: {', '.join(sorted(_WRITERS))}")
     if not len(mesh.faces):
         raise InputError(f"{path}: mesh has no faces to save; give one that is not empty")
     vertices = mesh.vertices.detach().cpu()
