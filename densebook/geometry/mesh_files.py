@@ -267,15 +267,16 @@ def _ply_header(data: bytes) -> tuple[str, list[_Element], int, int]:
 
 
 def _ply_property(words: list[bytes], element: _Element, number: int) -> tuple[str, str, str | None]:
+    """`property TYPE NAME` or `property list COUNT_TYPE TYPE NAME`."""
     texts = [w.decode("latin-1") for w in words[1:]]
     counted = None
     if len(texts) == 4 and texts[0] == "list":
         counted = _PLY_TYPES.get(texts[1], "f")
         texts = texts[2:]
-    name = texts[-1]
-    if len(texts) != 2 or texts[0] not in _PLY_TYPES or (counted or "").startswith("f") or name in [p[0] for p in element.properties]:
+    known = len(texts) == 2 and texts[0] in _PLY_TYPES and not (counted or "").startswith("f")
+    if not known or texts[1] in [name for name, _, _ in element.properties]:
         raise _Bad(f"{_shown(b' '.join(words))} is no property, or is there twice", number)
-    return name, _PLY_TYPES[texts[0]], counted
+    return texts[1], _PLY_TYPES[texts[0]], counted
 
 
 def _read_ply(data: bytes, path: Path) -> Mesh:

@@ -139,6 +139,7 @@ def test_bad_obj(write, content, match):
         (PLY.replace(b"face 4", b"face 5"), "line 18: ends after 4 of 5 face rows"),
         (PLY.replace(b"face 4", b"face 99999999999"), "ends after 4 of"),
         (PLY.replace(b"float x", b"flaot x"), "line 4: .*no property"),
+        (PLY.replace(b"property list", b"property\nlist"), "line 8: 'property' is no property"),
         (PLY.replace(b"float y", b"float x"), "line 5: .*twice"),
         (PLY.replace(b"element face", b"element vertex"), "line 7: .*twice"),
         (PLY.replace(b"float z", b"float w"), "no property 'z'"),
