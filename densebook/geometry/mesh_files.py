@@ -77,9 +77,14 @@ def load(path: str | Path, dtype: torch.dtype = torch.float32) -> Mesh:
         return mesh
     except _Bad as error:
         where = f"{path}, line {error.line}" if error.line else f"{path}"
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {_one_line(error)}") from error
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    """A message as one short line, whatever of the file it quotes."""
+    return " ".join(str(error).split())[:400]
 
 
 def _bytes(path: Path) -> bytes:
@@ -531,7 +536,7 @@ def _item(document: dict, key: str, index) -> dict:
     """`document[key][index]`, where `index` comes from the file."""
     items = document.get(key, [])
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(items):
-        raise _Bad(f"names {key}[{index}], but it has {len(items)}; it is damaged")
+        raise _Bad(f"names {key}[{str(index)[:24]}], but it has {len(items)}; it is damaged")
     return items[index]
 
 

@@ -298,6 +298,8 @@ def test_glb_chunk_longer_than_the_file(write):
         (setting("scenes", 0, "nodes", [0, 0]), "two parents"),
         (setting("scene", 4), r"names scenes\[4\]"),
         (setting("extensionsRequired", ["KHR_draco_mesh_compression"]), "KHR_draco_mesh_compression"),
+        (setting("extensionsRequired", ["a\nb" * 1000]), "needs the glTF extension a ba b"),
+        (setting("accessors", 0, "bufferView", "\n"), r"names bufferViews\[ \]"),
         (setting("extensionsRequired", [1]), "no valid glTF"),
     ],
 )

@@ -189,7 +189,9 @@ def test_a_bad_archive_leaves_nothing(server, folder, archive, match):
     assert everything(folder) == []
 
 
-@pytest.mark.parametrize("path", ["../out.obj", "/tmp/densebook-out.obj", "meshes/../../out.obj", "a\\..\\b", "c:/x", ""])
+@pytest.mark.parametrize(
+    "path", ["../out.obj", "/tmp/densebook-out.obj", "meshes/../../out.obj", "meshes/../tri.obj", "a\\..\\b", "c:/x", ""]
+)
 def test_a_path_that_leaves_the_folder_is_refused(server, folder, path):
     registry._table()["tri"]["files"][0]["path"] = path
     Handler.served["/o/r/c0/a/tri.obj"] = TRIANGLE

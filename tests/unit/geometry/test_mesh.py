@@ -191,6 +191,16 @@ def test_not_watertight(faces, why):
     assert not meshes.is_watertight(Mesh(V, faces)), why
 
 
+def test_two_cubes_that_share_an_edge_are_not_watertight():
+    """Each edge is run along as often in either direction, but one has four faces."""
+    other = cube().vertices + torch.tensor([1.0, 1, 0])
+    both = meshes.merge_duplicates(Mesh(torch.cat([V, other]), torch.cat([F, F + 8])))
+    assert len(both.vertices) == 14 and not meshes.is_watertight(both)
+    for seed in range(5):
+        mixed = both.faces[torch.randperm(24, generator=generator(seed))]
+        assert not meshes.is_watertight(Mesh(both.vertices, mixed))
+
+
 def test_watertight_equals_a_plain_count():
     """Against the definition, on random subsets and turns of a closed mesh."""
     whole = bumpy(30)
