@@ -57,6 +57,8 @@ def build(triangles: Float[Tensor, "F 3 3"]) -> Bvh:
 
 def morton_order(points: Float[Tensor, "N 3"]) -> Int[Tensor, "N"]:
     """The order of points along a Morton curve through their bounding box: neighbours in it are neighbours in space."""
+    if not len(points):
+        return torch.zeros(0, dtype=torch.int64, device=points.device)
     low, high = points.amin(dim=0), points.amax(dim=0)
     extent = (high - low).amax().clamp(min=torch.finfo(points.dtype).tiny)
     cells = ((points - low) / extent * 1023).to(torch.int64)

@@ -22,14 +22,19 @@ from .mesh import Mesh, face_normals, is_watertight, vertex_normals
 
 # %% auto #0
 __all__ = ['Number', 'Vector', 'GREY', 'SDF', 'Sphere', 'Plane', 'Box', 'RoundBox', 'Torus', 'Capsule', 'Cylinder', 'Cone',
-           'color', 'Union', 'Intersection', 'Difference', 'smooth_min', 'SmoothUnion', 'SmoothIntersection',
-           'SmoothDifference', 'Transform', 'Scale', 'Repeat', 'Colored', 'gradient', 'normals', 'lipschitz',
-           'grid_axes', 'dense_grid', 'MeshSDF', 'positional_encoding', 'NeuralSDF', 'eikonal_loss', 'fit']
+           'gradient', 'normals', 'lipschitz', 'grid_axes', 'dense_grid', 'color', 'Union', 'Intersection',
+           'Difference', 'smooth_min', 'SmoothUnion', 'SmoothIntersection', 'SmoothDifference', 'Transform', 'Scale',
+           'Repeat', 'Colored', 'MeshSDF', 'positional_encoding', 'NeuralSDF', 'eikonal_loss', 'fit']
 
 # %% ../../nbs/geometry/11_sdf.ipynb #2131b46a
 Number = float | Tensor  # a plain number, or a 0-d tensor that may carry a gradient
 Vector = Sequence[float] | Tensor  # three numbers, or a tensor (3,) that may carry a gradient
 GREY = 0.7  # colour of what has no colour, linear, all three channels
+
+
+def _number(value: Number) -> float:
+    "A parameter as a plain number."
+    return float(value.detach() if isinstance(value, Tensor) else value)
 
 
 class SDF:
@@ -68,7 +73,7 @@ def _vector(name: str, value: Vector) -> Tensor:
 def _positive(name: str, value: Number, zero: bool = False) -> None:
     "Refuse a length that is not a positive number (with `zero`: a negative one)."
     try:
-        number = float(value)
+        number = _number(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} is {value!r}; give one number") from error
     if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
@@ -112,8 +117,8 @@ class Plane(SDF):
     def __post_init__(self) -> None:
         if not float(_vector("normal", self.normal).detach().norm()) > 0:
             raise InputError("normal is zero; give a direction")
-        if not math.isfinite(float(self.offset)):
-            raise InputError(f"offset is {float(self.offset)}; give a finite number of metres")
+        if not math.isfinite(_number(self.offset)):
+            raise InputError(f"offset is {_number(self.offset)}; give a finite number of metres")
 
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         normal = _like(self.normal, _checked(points))
@@ -155,8 +160,8 @@ class RoundBox(SDF):
     def __post_init__(self) -> None:
         _positive("radius", self.radius)
         smallest = float(_vector("half", self.half).detach().min())
-        if not smallest >= float(self.radius):
-            raise InputError(f"radius {float(self.radius)} is larger than the smallest half side {smallest}; give a smaller one")
+        if not smallest >= _number(self.radius):
+            raise InputError(f"radius {_number(self.radius)} is larger than the smallest half side {smallest}; give a smaller one")
         _vector("center", self.center)
 
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
@@ -181,8 +186,8 @@ class Torus(SDF):
 
     def __post_init__(self) -> None:
         _positive("minor", self.minor)
-        if not float(self.minor) <= float(self.major) < math.inf:
-            raise InputError(f"minor {float(self.minor)} is larger than major {float(self.major)}; the tube would meet itself")
+        if not _number(self.minor) <= _number(self.major) < math.inf:
+            raise InputError(f"minor {_number(self.minor)} is larger than major {_number(self.major)}; the tube would meet itself")
         _vector("center", self.center)
 
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
@@ -257,6 +262,70 @@ class Cone(SDF):
         to_base = _segment_distance(rho, z, (zero, zero), (radius, zero))
         to_side = _segment_distance(rho, z, (radius, zero), (zero, height))
         return torch.where(inside <= 0, inside, torch.minimum(to_base, to_side))
+
+# %% ../../nbs/geometry/11_sdf.ipynb #b650e793
+def gradient(f: Callable, points: Float[Tensor, "*batch 3"], create_graph: bool = False) -> Float[Tensor, "*batch 3"]:
+    "Gradient of f at the points, by autograd; with `create_graph` it can be differentiated again (the eikonal loss needs that)."
+    _checked(points)
+    with torch.enable_grad():
+        x = points if create_graph and points.requires_grad else points.detach().requires_grad_(True)
+        (slope,) = torch.autograd.grad(f(x).sum(), x, create_graph=create_graph)
+    return slope
+
+
+def normals(f: Callable, points: Float[Tensor, "*batch 3"], create_graph: bool = False) -> Float[Tensor, "*batch 3"]:
+    "Unit gradient of f: on the surface, the outward normal. Zero where f has no slope, such as at the centre of a sphere."
+    slope = gradient(f, points, create_graph)
+    length = _length(slope)[..., None]
+    return slope / length.where(length > 0, torch.ones_like(length))
+
+# %% ../../nbs/geometry/11_sdf.ipynb #15e8bace
+def lipschitz(f: Callable, points: Float[Tensor, "*batch 3"], chunk: int = 1 << 16) -> Float[Tensor, ""]:
+    """Largest slope |grad f| met at the points: 1 for a distance and for a safe bound, more where f overshoots.
+
+    A sample says what is at least there, not what is at most: for a learned field take a margin. `chunk` points at a time.
+    """
+    if not _checked(points).numel():
+        raise InputError("points is empty; give points at which to measure the slope")
+    slopes = [_length(gradient(f, part)).amax() for part in points.reshape(-1, 3).split(chunk)]
+    return torch.stack(slopes).amax()
+
+# %% ../../nbs/geometry/11_sdf.ipynb #a179a341
+def grid_axes(
+    bounds: tuple[Vector, Vector],  # lowest and highest corner, metres
+    resolution: int | Sequence[int],  # cells along each axis
+) -> tuple[Float[Tensor, "X"], Float[Tensor, "Y"], Float[Tensor, "Z"]]:
+    "Coordinates of the corners of a grid of cells: resolution + 1 along each axis, the bounds included. Float32 on the CPU unless bounds are tensors."
+    low, high = (b if isinstance(b, Tensor) else torch.tensor(b, dtype=torch.float32) for b in bounds)
+    counts = [resolution] * 3 if isinstance(resolution, int) else list(resolution)
+    if low.shape != (3,) or high.shape != (3,) or not bool((low < high).all()):
+        raise InputError(f"bounds is {low.tolist()} to {high.tolist()}; give a lowest and a highest corner of three numbers each")
+    if len(counts) != 3 or any(not isinstance(n, int) or n < 1 for n in counts):
+        raise InputError(f"resolution is {resolution!r}; give one or three whole numbers of cells from 1 up")
+    steps = [torch.arange(n + 1, dtype=low.dtype, device=low.device) / n for n in counts]
+    return tuple(torch.lerp(low[i], high[i], t) for i, t in enumerate(steps))
+
+
+def dense_grid(
+    f: Callable,
+    bounds: tuple[Vector, Vector],  # lowest and highest corner, metres
+    resolution: int | Sequence[int],  # cells along each axis: values at resolution + 1 corners
+    chunk: int = 1 << 18,  # points evaluated at a time
+) -> Float[Tensor, "X Y Z"]:
+    """Values of f at every corner of a grid of cells, without gradients; `values[i, j, k]` is at axes (x[i], y[j], z[k]).
+
+    Memory: the values, and what f needs for `chunk` points.
+    """
+    axes = grid_axes(bounds, resolution)
+    shape = tuple(len(a) for a in axes)
+    count = math.prod(shape)
+    values = axes[0].new_empty(count)
+    with torch.no_grad():
+        for first in range(0, count, chunk):
+            index = torch.arange(first, min(first + chunk, count), device=values.device)
+            i, j, k = index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]
+            values[first : first + chunk] = f(torch.stack([axes[0][i], axes[1][j], axes[2][k]], dim=-1))
+    return values.reshape(shape)
 
 # %% ../../nbs/geometry/11_sdf.ipynb #ee1ee6f1
 def color(f: Callable, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
@@ -417,7 +486,7 @@ class Scale(SDF):
     def color(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         return color(self.shape, points / _like(self.factor, points))
 
-# %% ../../nbs/geometry/11_sdf.ipynb #00cc6489
+# %% ../../nbs/geometry/11_sdf.ipynb #36d52102
 @dataclass(frozen=True, eq=False)
 class Repeat(SDF):
     """Copies of a shape on a grid: `counts` copies an axis, centred at the origin; None is without end, 1 leaves an axis alone.
@@ -447,8 +516,7 @@ class Repeat(SDF):
             near = place.round()
             next_one = near + torch.where(place < near, -1.0, 1.0)
             low = -math.inf if count is None else 0
-            indices = [near] if count == 1 else [near, next_one]
-            seen.append([x - (i.clamp(low, last) - half) * step for i in indices])
+            seen.append([x - (i.clamp(low, last) - half) * step for i in ([near] if count == 1 else [near, next_one])])
         return [torch.stack(p, dim=-1) for p in product(*seen)]
 
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
@@ -478,70 +546,6 @@ class Colored(SDF):
 
     def color(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         return self.rgb(points) if callable(self.rgb) else _like(self.rgb, _checked(points)).expand_as(points)
-
-# %% ../../nbs/geometry/11_sdf.ipynb #b650e793
-def gradient(f: Callable, points: Float[Tensor, "*batch 3"], create_graph: bool = False) -> Float[Tensor, "*batch 3"]:
-    "Gradient of f at the points, by autograd; with `create_graph` it can be differentiated again (the eikonal loss needs that)."
-    _checked(points)
-    with torch.enable_grad():
-        x = points if create_graph and points.requires_grad else points.detach().requires_grad_(True)
-        (slope,) = torch.autograd.grad(f(x).sum(), x, create_graph=create_graph)
-    return slope
-
-
-def normals(f: Callable, points: Float[Tensor, "*batch 3"], create_graph: bool = False) -> Float[Tensor, "*batch 3"]:
-    "Unit gradient of f: on the surface, the outward normal. Zero where f has no slope, such as at the centre of a sphere."
-    slope = gradient(f, points, create_graph)
-    length = _length(slope)[..., None]
-    return slope / length.where(length > 0, torch.ones_like(length))
-
-# %% ../../nbs/geometry/11_sdf.ipynb #15e8bace
-def lipschitz(f: Callable, points: Float[Tensor, "*batch 3"], chunk: int = 1 << 16) -> Float[Tensor, ""]:
-    """Largest slope |grad f| met at the points: 1 for a distance and for a safe bound, more where f overshoots.
-
-    A sample says what is at least there, not what is at most: for a learned field take a margin. `chunk` points at a time.
-    """
-    slopes = [_length(gradient(f, part)).amax() for part in _checked(points).reshape(-1, 3).split(chunk)]
-    if not slopes or not points.numel():
-        raise InputError("points is empty; give points at which to measure the slope")
-    return torch.stack(slopes).amax()
-
-# %% ../../nbs/geometry/11_sdf.ipynb #a179a341
-def grid_axes(
-    bounds: tuple[Vector, Vector],  # lowest and highest corner, metres
-    resolution: int | Sequence[int],  # cells along each axis
-) -> tuple[Float[Tensor, "X"], Float[Tensor, "Y"], Float[Tensor, "Z"]]:
-    "Coordinates of the corners of a grid of cells: resolution + 1 along each axis, the bounds included. Float32 on the CPU unless bounds are tensors."
-    low, high = (b if isinstance(b, Tensor) else torch.tensor(b, dtype=torch.float32) for b in bounds)
-    counts = [resolution] * 3 if isinstance(resolution, int) else list(resolution)
-    if low.shape != (3,) or high.shape != (3,) or not bool((low < high).all()):
-        raise InputError(f"bounds is {low.tolist()} to {high.tolist()}; give a lowest and a highest corner of three numbers each")
-    if len(counts) != 3 or any(not isinstance(n, int) or n < 1 for n in counts):
-        raise InputError(f"resolution is {resolution!r}; give one or three whole numbers of cells from 1 up")
-    steps = [torch.arange(n + 1, dtype=low.dtype, device=low.device) / n for n in counts]
-    return tuple(torch.lerp(low[i], high[i], t) for i, t in enumerate(steps))
-
-
-def dense_grid(
-    f: Callable,
-    bounds: tuple[Vector, Vector],  # lowest and highest corner, metres
-    resolution: int | Sequence[int],  # cells along each axis: values at resolution + 1 corners
-    chunk: int = 1 << 18,  # points evaluated at a time
-) -> Float[Tensor, "X Y Z"]:
-    """Values of f at every corner of a grid of cells, without gradients; `values[i, j, k]` is at axes (x[i], y[j], z[k]).
-
-    Memory: the values, and what f needs for `chunk` points.
-    """
-    axes = grid_axes(bounds, resolution)
-    shape = tuple(len(a) for a in axes)
-    count = math.prod(shape)
-    values = axes[0].new_empty(count)
-    with torch.no_grad():
-        for first in range(0, count, chunk):
-            index = torch.arange(first, min(first + chunk, count), device=values.device)
-            i, j, k = index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]
-            values[first : first + chunk] = f(torch.stack([axes[0][i], axes[1][j], axes[2][k]], dim=-1))
-    return values.reshape(shape)
 
 # %% ../../nbs/geometry/11_sdf.ipynb #abbf9549
 def _pseudonormals(mesh: Mesh) -> Float[Tensor, "F 7 3"]:
@@ -623,6 +627,13 @@ class _MeshField(SDF):
         point = (self.mesh.triangles.to(points)[face] * barycentrics[..., None]).sum(dim=1)
         return point, face, barycentrics, direction
 
+    def color(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+        "The mesh's colour at the nearest point, interpolated over the face; grey where the mesh has none."
+        if self.mesh.colors is None:
+            return super().color(points)
+        _, face, barycentrics, _ = self._locate(_rows_of(points))
+        return (self.mesh.colors.to(points)[self.mesh.faces.to(points.device)[face]] * barycentrics[..., None]).sum(dim=1).reshape(points.shape)
+
 # %% ../../nbs/geometry/11_sdf.ipynb #a181b926
 class MeshSDF(_MeshField):
     """Exact signed distance to a triangle mesh, watertight or not; faces must be counter-clockwise seen from outside.
@@ -659,13 +670,6 @@ class MeshSDF(_MeshField):
         rows = _rows_of(points).detach()
         tree = self._face.tree(rows)
         return (bvh.winding_exact(tree, rows) if exact else bvh.winding(tree, rows)[0]).reshape(points.shape[:-1])
-
-    def color(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-        "The mesh's colour at the nearest point, interpolated over the face; grey where the mesh has none."
-        if self.mesh.colors is None:
-            return super().color(points)
-        _, face, barycentrics, _ = self._locate(_rows_of(points))
-        return (self.mesh.colors.to(points)[self.mesh.faces.to(points.device)[face]] * barycentrics[..., None]).sum(dim=1).reshape(points.shape)
 
 # %% ../../nbs/geometry/11_sdf.ipynb #934c0e7b
 def positional_encoding(points: Float[Tensor, "*batch D"], frequencies: int) -> Float[Tensor, "*batch E"]:
