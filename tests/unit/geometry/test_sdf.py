@@ -13,9 +13,27 @@ from densebook.data import toy
 from densebook.geometry import bvh, sdf
 from densebook.geometry.mesh import Mesh, is_watertight, sample_surface
 from densebook.geometry.sdf import (
-    Box, Capsule, Colored, Cone, Cylinder, Difference, Intersection, MeshSDF, NeuralSDF, Plane, Repeat, RoundBox, Scale, SmoothDifference,
-    SmoothIntersection, SmoothUnion, Sphere, Torus, Transform, Union,
-)  # fmt: skip
+    Box,
+    Capsule,
+    Colored,
+    Cone,
+    Cylinder,
+    Difference,
+    Intersection,
+    MeshSDF,
+    NeuralSDF,
+    Plane,
+    Repeat,
+    RoundBox,
+    Scale,
+    SmoothDifference,
+    SmoothIntersection,
+    SmoothUnion,
+    Sphere,
+    Torus,
+    Transform,
+    Union,
+)
 
 PRIMITIVES = {
     "sphere": Sphere(0.6, (0.1, -0.2, 0.05)),
@@ -90,7 +108,9 @@ def surface_samples(name: str, count: int = 60_000) -> torch.Tensor:
     ring = torch.stack([angle.cos(), angle.sin()], dim=1)
     if name == "cylinder":
         side = torch.cat([shape.radius * ring, (v * 2 - 1)[:, None] * shape.half_height], dim=1)
-        lid = torch.cat([shape.radius * v.sqrt()[:, None] * ring, torch.where(w > 0.5, 1.0, -1.0).double()[:, None] * shape.half_height], dim=1)
+        lid = torch.cat(
+            [shape.radius * v.sqrt()[:, None] * ring, torch.where(w > 0.5, 1.0, -1.0).double()[:, None] * shape.half_height], dim=1
+        )
         return torch.cat([side, lid]) + center
     if name == "cone":
         side = torch.cat([shape.radius * (1 - v)[:, None] * ring, shape.height * v[:, None]], dim=1)
@@ -160,7 +180,9 @@ def test_sampled_slope_is_at_most_one_and_finite(name):
 def test_gradient_by_finite_differences(name):
     points = cloud(100, seed=3)
     step = 1e-6
-    numeric = torch.stack([(EVERY[name](points + step * e) - EVERY[name](points - step * e)) / (2 * step) for e in torch.eye(3).double()], dim=1)
+    numeric = torch.stack(
+        [(EVERY[name](points + step * e) - EVERY[name](points - step * e)) / (2 * step) for e in torch.eye(3).double()], dim=1
+    )
     good = (numeric - sdf.gradient(EVERY[name], points)).abs().amax(dim=1) < 1e-5
     assert good.double().mean() > 0.97  # the rest lies across a kink
 
@@ -211,7 +233,12 @@ def test_smooth_is_near_sharp(sharp, smooth):
 
 def test_union_is_exact_outside_and_a_bound_inside():
     a, b = Sphere(0.5, (-0.3, 0, 0)), Sphere(0.5, (0.3, 0, 0))
-    samples = torch.cat([0.5 * torch.nn.functional.normalize(cloud(60_000, seed=s), dim=1) + torch.tensor([x, 0, 0], dtype=torch.float64) for s, x in ((1, -0.3), (2, 0.3))])
+    samples = torch.cat(
+        [
+            0.5 * torch.nn.functional.normalize(cloud(60_000, seed=s), dim=1) + torch.tensor([x, 0, 0], dtype=torch.float64)
+            for s, x in ((1, -0.3), (2, 0.3))
+        ]
+    )
     samples = samples[Union(a, b)(samples) > -1e-12]
     points = torch.cat([cloud(1000, 1.0), torch.zeros(1, 3, dtype=torch.float64)])
     value, truth = Union(a, b)(points), torch.cdist(points, samples).amin(dim=1)
@@ -262,7 +289,9 @@ def test_colours():
     moved = (points @ T[:3, :3].T + T[:3, 3]) * 2
     assert torch.allclose(Scale(Transform(painted, T), 2.0).color(moved), points.abs(), atol=1e-6)
     assert torch.allclose(Repeat(painted, 3.0).color(points + 3), points.abs(), atol=1e-6)
-    assert torch.equal(Sphere().color(points), torch.full((3, 3), sdf.GREY)) and torch.equal(sdf.color(lambda p: p[..., 0], points), torch.full((3, 3), sdf.GREY))
+    assert torch.equal(Sphere().color(points), torch.full((3, 3), sdf.GREY)) and torch.equal(
+        sdf.color(lambda p: p[..., 0], points), torch.full((3, 3), sdf.GREY)
+    )
     assert torch.equal(sdf.color(SmoothDifference(red, blue, k=0.1), points), red.color(points))
     assert SmoothIntersection(red, blue, k=0.1).color(points).shape == (3, 3)
 
@@ -331,7 +360,9 @@ def test_against_libigl(name, backend, dtype):
     igl = pytest.importorskip("igl")
     mesh = (toy.blob_mesh(4) if name == "blob" else toy.torus_mesh()).to(torch.float64)
     points = mixed_queries(mesh, 3000)
-    truth = igl.signed_distance(points.numpy(), mesh.vertices.numpy(), mesh.faces.numpy(), sign_type=igl.SIGNED_DISTANCE_TYPE_WINDING_NUMBER)[0]
+    truth = igl.signed_distance(
+        points.numpy(), mesh.vertices.numpy(), mesh.faces.numpy(), sign_type=igl.SIGNED_DISTANCE_TYPE_WINDING_NUMBER
+    )[0]
     found = MeshSDF(mesh.to(dtype), backend=backend)(points.to(dtype)).double().numpy()
     tolerance = 1e-6 if dtype == torch.float32 else 1e-13
     assert np.abs(found - truth).max() < tolerance
@@ -415,7 +446,9 @@ def test_degenerate_faces_change_nothing(dtype):
 @pytest.mark.parametrize("faces", [1, 7, 8, 9, 65, 513])
 def test_every_tree_size_finds_the_nearest(faces):
     g = torch.Generator().manual_seed(faces)
-    triangles = torch.rand(faces, 1, 3, generator=g, dtype=torch.float64) * 2 - 1 + 0.3 * torch.randn(faces, 3, 3, generator=g, dtype=torch.float64)
+    triangles = (
+        torch.rand(faces, 1, 3, generator=g, dtype=torch.float64) * 2 - 1 + 0.3 * torch.randn(faces, 3, 3, generator=g, dtype=torch.float64)
+    )
     mesh = Mesh(triangles.reshape(-1, 3), torch.arange(3 * faces).reshape(-1, 3))
     points = cloud(200)
     point, face, distance = MeshSDF(mesh, backend="torch").closest(points)
@@ -492,7 +525,9 @@ def test_positional_encoding():
     assert torch.equal(sdf.positional_encoding(points, 0), points)
     encoded = sdf.positional_encoding(points, 2)
     assert encoded.shape == (10, 15)
-    wanted = torch.cat([points, *(((math.pi * 2**i) * points).sin() for i in (0, 1)), *(((math.pi * 2**i) * points).cos() for i in (0, 1))], dim=1)
+    wanted = torch.cat(
+        [points, *(((math.pi * 2**i) * points).sin() for i in (0, 1)), *(((math.pi * 2**i) * points).cos() for i in (0, 1))], dim=1
+    )
     assert torch.allclose(encoded, wanted)
 
 
@@ -513,7 +548,9 @@ def test_fit_learns_a_torus_and_is_repeatable():
     errors, weights, said = [], [], []
     for _ in range(2):
         network = NeuralSDF(32, 3, 2, generator=torch.Generator().manual_seed(0))
-        errors.append(sdf.fit(network, points, torus(points), steps=150, batch=256, generator=torch.Generator().manual_seed(0), say=said.append))
+        errors.append(
+            sdf.fit(network, points, torus(points), steps=150, batch=256, generator=torch.Generator().manual_seed(0), say=said.append)
+        )
         weights.append(network.out.weight.detach())
     assert torch.equal(errors[0], errors[1]) and torch.equal(*weights)
     assert float(errors[0][-20:].mean()) < 0.25 * float(errors[0][:5].mean())
