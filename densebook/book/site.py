@@ -66,17 +66,24 @@ CONF = {
 }
 
 CSS = """
-.cell { margin: 1.2rem 0; }
-.cell_input { border-left: 3px solid var(--color-brand-primary); }
-.cell .cell_output pre { font-size: 0.85em; }
-.cell_output .output.text_html { overflow-x: auto; }
-.cell_output figure, .cell_output img { margin-left: auto; margin-right: auto; }
-.cell_output figcaption { font-size: 0.9em; color: var(--color-foreground-secondary); }
-.cell_output img { background: #fff; border-radius: 3px; }
-.cell_output table { border-collapse: collapse; font-size: 0.9em; }
-.cell_output th, .cell_output td { padding: 0.2rem 0.6rem; }
-.page-links { font-size: 0.85em; }
+/* Code lines are up to 140 characters: a wider column than the theme's, and a smaller code font. */
+.content { width: auto; max-width: 60rem; flex: 1 1 46em; min-width: 0; }
+.sidebar-drawer { width: calc(50% - 31em); }
+div.highlight pre { font-size: 0.76rem; line-height: 1.45; }
+div.cell { margin: 1.2rem 0; }
+div.cell div.cell_input { border-left: 3px solid var(--color-brand-primary); }
+div.cell_output { margin-top: 0.4rem; }
+div.cell_output div.output pre { font-size: 0.76rem; background: transparent; padding: 0.2rem 0.9rem; }
+div.cell_output div.text_html { overflow-x: auto; }
+div.cell_output table.docutils { font-size: 0.82rem; margin-left: 0; }
+div.cell_output .table-wrapper { overflow-x: auto; }
+div.cell_output img { background: #fff; border-radius: 3px; }
+div.cell_output figure { margin: 0.8rem 0; }
+div.cell_output figcaption { font-size: 0.88rem; color: var(--color-foreground-secondary); }
+.page-links { font-size: 0.85rem; }
+.page-links .download, .page-links .download * { font-family: inherit; font-size: inherit; background: none; border: none; padding: 0; }
 div.math { overflow-x: auto; }
+h1 { overflow-wrap: normal; }
 """
 
 
@@ -249,14 +256,16 @@ def _write_api(apis: dict[str, Path], folder: Path, notebooks: dict[str, str]) -
     if not apis:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {
+        group: [] for group in ("geometry", "render", *TITLES, "viz", "data", "core")
+    }  # what is taught first, then what serves it
     for name in apis:
         groups.setdefault(name.split(".")[1] if name.count(".") else "densebook", []).append(name)
         taught = f"Taught and tested in [its notebook](../{notebooks[name]}.ipynb).\n\n" if name in notebooks else ""
-        text = f"# {name}\n\n{taught}```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :show-inheritance:\n```\n"
+        text = f"# {name.removeprefix('densebook.')}\n\n{taught}```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
     lines = ["# Reference of the library", "", "From the docstrings and comments of the code, one page a module.", ""]
-    for group, names in groups.items():
+    for group, names in ((g, n) for g, n in groups.items() if n):
         lines += [f"## {TITLES.get(group, group)}", "", "```{toctree}", ":maxdepth: 1", "", *names, "```", ""]
     (folder / "index.md").write_text("\n".join(lines), encoding="utf-8")
 
@@ -303,6 +312,8 @@ def comments(what) -> dict[str, str]:
 
 
 def _docments_hook(app, what, name, obj, options, lines) -> None:
+    if what == "module":  # nbdev puts the address of a page that another tool would make
+        lines[:] = [line for line in lines if not line.startswith("Docs: http")]
     lines[:] = to_rst(lines) if lines else []
     if what in ("function", "method", "class") and (inspect.isfunction(obj) or inspect.isclass(obj)):
         for parameter, text in comments(obj).items():
