@@ -260,11 +260,11 @@ def data_get(names: Annotated[list[str], typer.Argument(help="Names from `denseb
 
     from .console import console
 
-    for name in names:
-        registry.describe(name)  # refuse an unknown name before anything is fetched
-    for name in names:
-        registry.download(name)
-        console.print(f"{name}: downloaded and verified")
+    states = registry.download_many(names)
+    for name, state in states.items():
+        console.print(f"{name}: downloaded and verified" if state == "ok" else f"[red]{name}[/]: {state}")
+    if any(state != "ok" for state in states.values()):
+        raise typer.Exit(1)
 
 
 @data_app.command("check")
