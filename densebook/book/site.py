@@ -82,6 +82,9 @@ div.cell_output figure { margin: 0.8rem 0; }
 div.cell_output figcaption { font-size: 0.88rem; color: var(--color-foreground-secondary); }
 .page-links { font-size: 0.85rem; }
 .page-links .download, .page-links .download * { font-family: inherit; font-size: inherit; background: none; border: none; padding: 0; }
+details.hide { border-left-color: var(--color-brand-primary) !important; }
+details.hide > summary { background-color: var(--color-background-secondary) !important; }
+details.hide > summary::before { background-color: var(--color-brand-primary) !important; }
 div.math { overflow-x: auto; }
 h1 { overflow-wrap: normal; }
 """
