@@ -55,9 +55,9 @@ def _poses(name: str, T: Tensor) -> None:
 
 # %% ../../nbs/geometry/10_poses.ipynb #75e8712d
 def pose(
-    R: Float[Tensor, "*batch 3 3"],  # rotation
-    t: Float[Tensor, "*batch 3"],  # translation, metres
-) -> Float[Tensor, "*batch 4 4"]:
+    R: Float[Tensor, "*#batch 3 3"],  # rotation
+    t: Float[Tensor, "*#batch 3"],  # translation, metres
+) -> Float[Tensor, "*#batch 4 4"]:
     """The 4x4 matrix of x -> R x + t. Batch dimensions broadcast. Raises InputError for wrong shapes and non-finite numbers."""
     _floats("R", R, 3, 3), _floats("t", t, 3), _same_kind(R=R, t=t)
     return _assemble(R, t)
@@ -78,7 +78,7 @@ def inverse(
     _poses("T", T)
     return _inverse(T)
 
-
+# %% ../../nbs/geometry/10_poses.ipynb #215802d0
 def _inverse(T: Tensor) -> Tensor:
     """`inverse` without the checks."""
     Rt = T[..., :3, :3].mT
@@ -86,9 +86,9 @@ def _inverse(T: Tensor) -> Tensor:
 
 # %% ../../nbs/geometry/10_poses.ipynb #a74ccae3
 def transform(
-    T: Float[Tensor, "*batch 4 4"],  # any affine map, rigid or with a scale
-    points: Float[Tensor, "*batch N 3"],  # metres
-) -> Float[Tensor, "*batch N 3"]:
+    T: Float[Tensor, "*#batch 4 4"],  # any affine map, rigid or with a scale
+    points: Float[Tensor, "*#batch N 3"],  # metres
+) -> Float[Tensor, "*#batch N 3"]:
     """Map points: x -> R x + t. Batch dimensions broadcast; one more N x 3 tensor is the only memory used.
 
     Raises InputError for wrong shapes, non-finite numbers and different dtypes or devices.
@@ -121,7 +121,7 @@ def vee(
     _floats("A", A, 3, 3)
     return _vee(A)
 
-
+# %% ../../nbs/geometry/10_poses.ipynb #8d3b3475
 def _vee(A: Tensor) -> Tensor:
     """`vee` without the checks."""
     return 0.5 * torch.stack((A[..., 2, 1] - A[..., 1, 2], A[..., 0, 2] - A[..., 2, 0], A[..., 1, 0] - A[..., 0, 1]), dim=-1)
@@ -134,7 +134,7 @@ _D: list[float] = []
 for k in range(12):
     _D.append(2 * _B[k + 1] - _A[k + 1] - sum(2 * _B[j] * _D[k - j] for j in range(1, k + 1)))
 
-
+# %% ../../nbs/geometry/10_poses.ipynb #8e541e06
 def _series(coefficients: list[float], s: Tensor) -> Tensor:
     """Horner's rule."""
     total = torch.full_like(s, coefficients[-1])
@@ -223,7 +223,7 @@ def so3_log(
     _rotations("R", R)
     return _so3_log(R)
 
-
+# %% ../../nbs/geometry/10_poses.ipynb #24c09014
 def _so3_log(R: Tensor) -> Tensor:
     """`so3_log` without the checks."""
     q = _quaternion(R)
@@ -235,7 +235,7 @@ def _so3_log(R: Tensor) -> Tensor:
     series = 2 / torch.where(near, w, 1.0) * _series([(-1) ** k / (2 * k + 1) for k in range(9)], x2)
     return torch.where(near, series, 2 * torch.atan2(n, w) / n) * v
 
-# %% ../../nbs/geometry/10_poses.ipynb #24c09014
+# %% ../../nbs/geometry/10_poses.ipynb #0f45cb7a
 def log(
     T: Float[Tensor, "*batch 4 4"],  # rigid motion
 ) -> Float[Tensor, "*batch 6"]:
@@ -246,7 +246,7 @@ def log(
     _poses("T", T)
     return _log(T)
 
-
+# %% ../../nbs/geometry/10_poses.ipynb #5ddab9b9
 def _log(T: Tensor) -> Tensor:
     """`log` without the checks."""
     phi = _so3_log(T[..., :3, :3])
@@ -267,10 +267,10 @@ def adjoint(
 
 # %% ../../nbs/geometry/10_poses.ipynb #772223cc
 def interpolate(
-    A: Float[Tensor, "*batch 4 4"],  # pose at t = 0
-    B: Float[Tensor, "*batch 4 4"],  # pose at t = 1
-    t: Float[Tensor, "*batch"] | float,  # part of the way; below 0 and above 1 the screw goes on
-) -> Float[Tensor, "*batch 4 4"]:
+    A: Float[Tensor, "*#batch 4 4"],  # pose at t = 0
+    B: Float[Tensor, "*#batch 4 4"],  # pose at t = 1
+    t: Float[Tensor, "*#batch"] | float,  # part of the way; below 0 and above 1 the screw goes on
+) -> Float[Tensor, "*#batch 4 4"]:
     """The pose at part t of the screw from A to B: A exp(t log(A^-1 B)), at constant speed; batches broadcast.
 
     Differentiable in A, B and t. Raises InputError when A or B is not rigid, or t is not finite.
@@ -334,11 +334,11 @@ def _points_to_fit(source: Tensor, target: Tensor, weights: Tensor | None) -> Te
 
 # %% ../../nbs/geometry/10_poses.ipynb #18c2957b
 def kabsch(
-    source: Float[Tensor, "*batch N 3"],  # points, metres
-    target: Float[Tensor, "*batch N 3"],  # where they went
-    weights: Float[Tensor, "*batch N"] | None = None,  # not negative; None: all alike
+    source: Float[Tensor, "*#batch N 3"],  # points, metres
+    target: Float[Tensor, "*#batch N 3"],  # where they went
+    weights: Float[Tensor, "*#batch N"] | None = None,  # not negative; None: all alike
     scale: bool = False,  # fit a similarity (Umeyama): the upper left of T is then s R, and T is not rigid
-) -> Float[Tensor, "*batch 4 4"]:
+) -> Float[Tensor, "*#batch 4 4"]:
     """The motion that fits best, target = T source: minimises the weighted sum of |R x + t - y|^2, never a mirror.
 
     Batches broadcast; memory is a few times the points. The gradient is exact wherever the best rotation is unique, symmetric
