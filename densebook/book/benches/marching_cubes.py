@@ -22,9 +22,8 @@ def run(full: bool, say: Callable[[str], None]) -> list[dict]:
 
 
 def _case(case: str, field, repeats: int, say: Callable[[str], None]) -> list[dict]:
-    makers = {"densebook": _densebook, "scikit-image": _skimage, "PyMCubes": _mcubes, "VTK FlyingEdges3D": _vtk, "PyTorch3D": _pytorch3d, "libigl": _igl}
     extract, mesh_of = {}, {}
-    for name, make in makers.items():
+    for name, make in MAKERS.items():
         try:
             extract[name], mesh_of[name] = make(field)
         except ImportError as error:
@@ -129,3 +128,13 @@ def _igl(field):
     x, y, z = np.meshgrid(np.arange(nx), np.arange(ny), np.arange(nz), indexing="ij")
     points = np.stack([x, y, z], axis=-1).reshape(-1, 3).astype(np.float64)
     return lambda: igl.marching_cubes(values, points, nz, ny, nx, 0.0), lambda result: (len(result[0]), result[1])
+
+
+MAKERS = {
+    "densebook": _densebook,
+    "scikit-image": _skimage,
+    "PyMCubes": _mcubes,
+    "VTK FlyingEdges3D": _vtk,
+    "PyTorch3D": _pytorch3d,
+    "libigl": _igl,
+}
