@@ -343,3 +343,9 @@ def test_wrong_input_is_named(wrong, word):
     good = {"sdf": TORUS, "bounds": BOX, "resolution": 32}
     with pytest.raises(InputError, match=word):
         extract(**(good | wrong))
+
+
+def test_a_change_of_sign_keeps_a_cell_whatever_the_bound_says():
+    with pytest.warns(UserWarning, match="lipschitz"):
+        mesh, _ = extract(lambda p: 100 * TORUS(p), BOX, 64)
+    assert len(mesh.faces)
