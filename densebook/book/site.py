@@ -28,6 +28,7 @@ TITLES = {"don": "Dense Object Nets", "se3": "SE(3)-equivariant nets", "ssz": "S
 # What the pages can show without a kernel; widgets and plotly need one, or the network.
 MIMES = ("text/html", "text/markdown", "text/latex", "image/svg+xml", "image/png", "image/jpeg", "text/plain")
 PICTURES = (".png", ".jpg", ".svg", ".gif")
+BRANDED = ("color-brand-primary", "color-brand-content", "color-admonition-title")
 
 # The whole of Sphinx's configuration; conf.py in the working folder is two lines that import it.
 CONF = {
@@ -42,8 +43,8 @@ CONF = {
     "html_show_sourcelink": False,
     "html_show_sphinx": False,
     "html_theme_options": {
-        "light_css_variables": {"color-brand-primary": "#0072B2", "color-brand-content": "#0072B2"},
-        "dark_css_variables": {"color-brand-primary": "#56B4E9", "color-brand-content": "#56B4E9"},
+        "light_css_variables": {name: "#0072B2" for name in BRANDED} | {"color-admonition-title-background": "#0072B218"},
+        "dark_css_variables": {name: "#56B4E9" for name in BRANDED} | {"color-admonition-title-background": "#56B4E918"},
         "navigation_with_keys": True,
     },
     "extensions": ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx_copybutton"],
@@ -68,6 +69,7 @@ CONF = {
 CSS = """
 /* Code lines are up to 140 characters: a wider column than the theme's, and a smaller code font. */
 .content { width: auto; max-width: 60rem; flex: 1 1 46em; min-width: 0; }
+.main { flex: 1 1 0; min-width: 0; }
 .sidebar-drawer { width: calc(50% - 31em); }
 div.highlight pre { font-size: 0.76rem; line-height: 1.45; }
 div.cell { margin: 1.2rem 0; }
@@ -82,9 +84,6 @@ div.cell_output figure { margin: 0.8rem 0; }
 div.cell_output figcaption { font-size: 0.88rem; color: var(--color-foreground-secondary); }
 .page-links { font-size: 0.85rem; }
 .page-links .download, .page-links .download * { font-family: inherit; font-size: inherit; background: none; border: none; padding: 0; }
-details.hide { border-left-color: var(--color-brand-primary) !important; }
-details.hide > summary { background-color: var(--color-background-secondary) !important; }
-details.hide > summary::before { background-color: var(--color-brand-primary) !important; }
 div.math { overflow-x: auto; }
 h1 { overflow-wrap: normal; }
 """
