@@ -43,7 +43,8 @@ def _rotations(name: str, R: Tensor) -> None:
     _floats(name, R, 3, 3)
     off = (R.mT @ R - torch.eye(3, dtype=R.dtype, device=R.device)).abs().amax(dim=(-2, -1))
     if ((off > 1e-3) | (torch.linalg.det(R) < 0)).any():
-        raise InputError(f"{name} is not a rotation (R^T R differs from I by {off.max().item():.2g}, or det < 0); project it with kabsch or roma.special_procrustes")
+        what = f"R^T R differs from I by {off.max().item():.2g}, or det < 0"
+        raise InputError(f"{name} is not a rotation ({what}); bring it to the nearest one with roma.special_procrustes")
 
 
 def _poses(name: str, T: Tensor) -> None:
@@ -241,7 +242,8 @@ def log(
 ) -> Float[Tensor, "*batch 6"]:
     """The screw xi = (rho, phi) with exp(xi) = T and |phi| <= pi: translation part first, rotation vector second.
 
-    Differentiable at the identity and up to pi. Raises InputError when T is not rigid.
+    Differentiable at the identity and up to pi; only the part of the gradient along motions has a meaning, T has no other
+    neighbours. Raises InputError when T is not rigid.
     """
     _poses("T", T)
     return _log(T)
@@ -259,7 +261,10 @@ def _log(T: Tensor) -> Tensor:
 def adjoint(
     T: Float[Tensor, "*batch 4 4"],  # rigid motion
 ) -> Float[Tensor, "*batch 6 6"]:
-    """The matrix that carries screws (rho, phi) to another frame: T exp(xi) T^-1 = exp(adjoint(T) xi). Raises InputError when T is not rigid."""
+    """The matrix that carries screws (rho, phi) to another frame: T exp(xi) T^-1 = exp(adjoint(T) xi).
+
+    Raises InputError when T is not rigid.
+    """
     _poses("T", T)
     R = T[..., :3, :3]
     top = torch.cat((R, _hat(T[..., :3, 3]) @ R), dim=-1)
@@ -321,7 +326,8 @@ def _points_to_fit(source: Tensor, target: Tensor, weights: Tensor | None) -> Te
     """Check what `kabsch` is given; return the weights, of sum 1, shape (..., N, 1)."""
     _floats("source", source, 3), _floats("target", target, 3), _same_kind(source=source, target=target)
     if source.ndim < 2 or target.ndim < 2 or source.shape[-2] != target.shape[-2]:
-        raise InputError(f"source {tuple(source.shape)} and target {tuple(target.shape)} must be (..., N, 3) with the same N: row i of one goes to row i of the other")
+        shapes = f"source {tuple(source.shape)} and target {tuple(target.shape)}"
+        raise InputError(f"{shapes} must be (..., N, 3) with the same N: row i of one goes to row i of the other")
     n = source.shape[-2]
     if n < 3:
         raise InputError(f"source has {n} points; a rigid motion needs at least 3 pairs")
@@ -333,6 +339,11 @@ def _points_to_fit(source: Tensor, target: Tensor, weights: Tensor | None) -> Te
     return (weights / weights.sum(-1, keepdim=True))[..., None]
 
 # %% ../../nbs/geometry/10_poses.ipynb #18c2957b
+def _not_zero(size: Tensor) -> Tensor:
+    """Sizes to divide by: 1 where all points coincide, so that nothing there overflows, gradients included."""
+    return torch.where(size > 0, size, 1.0)
+
+# %% ../../nbs/geometry/10_poses.ipynb #2383b822
 def kabsch(
     source: Float[Tensor, "*#batch N 3"],  # points, metres
     target: Float[Tensor, "*#batch N 3"],  # where they went
@@ -342,18 +353,18 @@ def kabsch(
     """The motion that fits best, target = T source: minimises the weighted sum of |R x + t - y|^2, never a mirror.
 
     Batches broadcast; memory is a few times the points. The gradient is exact wherever the best rotation is unique, symmetric
-    and flat sets included, and finite everywhere: of points on a line it leaves the turn about the line out, which no data fix
-    (the value is then one of the best rotations). Raises InputError for wrong shapes, fewer than 3 points, negative weights
-    and non-finite numbers. Kabsch 1976; Umeyama 1991, Eq. 39-43.
+    and flat sets included, and finite everywhere: for points on a line it leaves out the turn about the line, which no data fix
+    (the value is then one of the best rotations; for points that coincide, the scale is 0). Raises InputError for wrong
+    shapes, fewer than 3 points, negative weights and non-finite numbers. Kabsch 1976; Umeyama 1991, Eq. 39-43.
     """
     w = _points_to_fit(source, target, weights)
     a, b = (w * source).sum(-2, keepdim=True), (w * target).sum(-2, keepdim=True)
     x, y = source - a, target - b
-    x_size, y_size = (v.detach().abs().amax(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(v.dtype).tiny) for v in (x, y))
+    x_size, y_size = (_not_zero(v.detach().abs().amax(dim=(-2, -1), keepdim=True)) for v in (x, y))
     x, y = x / x_size, y / y_size
     M = (w * y).mT @ x
     R = _Procrustes.apply(M)[0]
     if scale:
-        spread = (w * x * x).sum(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+        spread = _not_zero((w * x * x).sum(dim=(-2, -1), keepdim=True))
         R = R * (y_size / x_size * (R * M).sum(dim=(-2, -1), keepdim=True) / spread)
     return _assemble(R, (b - a @ R.mT)[..., 0, :])
