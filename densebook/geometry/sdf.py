@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
 from itertools import product
 
@@ -21,22 +21,12 @@ from . import bvh
 from .mesh import Mesh, face_normals, is_watertight, vertex_normals
 
 # %% auto #0
-__all__ = ['Number', 'Vector', 'GREY', 'SDF', 'Sphere', 'Plane', 'Box', 'RoundBox', 'Torus', 'Capsule', 'Cylinder', 'Cone',
-           'gradient', 'normals', 'lipschitz', 'grid_axes', 'dense_grid', 'color', 'Union', 'Intersection',
+__all__ = ['GREY', 'Number', 'Length', 'Vector', 'SDF', 'Sphere', 'Plane', 'Box', 'RoundBox', 'Torus', 'Cylinder', 'Capsule',
+           'Cone', 'gradient', 'normals', 'lipschitz', 'grid_axes', 'dense_grid', 'color', 'Union', 'Intersection',
            'Difference', 'smooth_min', 'SmoothUnion', 'SmoothIntersection', 'SmoothDifference', 'Transform', 'Scale',
            'Repeat', 'Colored', 'MeshSDF', 'positional_encoding', 'NeuralSDF', 'eikonal_loss', 'fit']
 
 # %% ../../nbs/geometry/11_sdf.ipynb #2131b46a
-Number = float | Tensor  # a plain number, or a 0-d tensor that may carry a gradient
-Vector = Sequence[float] | Tensor  # three numbers, or a tensor (3,) that may carry a gradient
-GREY = 0.7  # colour of what has no colour, linear, all three channels
-
-
-def _number(value: Number) -> float:
-    "A parameter as a plain number."
-    return float(value.detach() if isinstance(value, Tensor) else value)
-
-
 class SDF:
     """A signed distance function: called with points (..., 3) it returns distances (...) in metres, negative inside.
 
@@ -51,35 +41,10 @@ class SDF:
         "Linear RGB in [0, 1] at the points: grey unless the shape says otherwise."
         return torch.full_like(points, GREY)
 
+
+GREY = 0.7  # colour of what has no colour, linear, all three channels
+
 # %% ../../nbs/geometry/11_sdf.ipynb #6e9d42a1
-def _checked(points: Tensor) -> Tensor:
-    if not isinstance(points, Tensor) or not points.is_floating_point() or points.ndim == 0 or points.shape[-1] != 3:
-        what = f"{points.dtype} {tuple(points.shape)}" if isinstance(points, Tensor) else type(points).__name__
-        raise InputError(f"points is {what}; give a floating-point tensor of shape (..., 3)")
-    return points
-
-
-def _vector(name: str, value: Vector) -> Tensor:
-    "`value` as a tensor of three finite numbers; a tensor keeps its gradient."
-    try:
-        vector = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is {value!r}; give three numbers") from error
-    if vector.shape != (3,) or not bool(torch.isfinite(vector.detach()).all()):
-        raise InputError(f"{name} is {value!r}; give three finite numbers")
-    return vector
-
-
-def _positive(name: str, value: Number, zero: bool = False) -> None:
-    "Refuse a length that is not a positive number (with `zero`: a negative one)."
-    try:
-        number = _number(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{name} is {value!r}; give one number") from error
-    if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
-        raise InputError(f"{name} is {number}; give a {'length that is not negative' if zero else 'positive length'} in metres")
-
-
 def _length(vectors: Tensor) -> Tensor:
     "Euclidean length over the last dimension, whose gradient at a zero vector is zero, not NaN."
     squares = vectors.square().sum(dim=-1)
@@ -91,83 +56,123 @@ def _like(value, points: Tensor) -> Tensor:
     "A parameter in the dtype and on the device of the points; its gradient goes through."
     return value.to(points) if isinstance(value, Tensor) else torch.tensor(value, dtype=points.dtype, device=points.device)
 
-# %% ../../nbs/geometry/11_sdf.ipynb #a2cfb7a0
-@dataclass(frozen=True, eq=False)
-class Sphere(SDF):
-    "A ball. Exact everywhere."
+# %% ../../nbs/geometry/11_sdf.ipynb #52c0fdcc
+def _checked(points: Tensor) -> Tensor:
+    if not isinstance(points, Tensor) or not points.is_floating_point() or points.ndim == 0 or points.shape[-1] != 3:
+        what = f"{points.dtype} {tuple(points.shape)}" if isinstance(points, Tensor) else type(points).__name__
+        raise InputError(f"points is {what}; give a floating-point tensor of shape (..., 3)")
+    return points
 
-    radius: Number = 1.0
-    center: Vector = (0.0, 0.0, 0.0)
+# %% ../../nbs/geometry/11_sdf.ipynb #29a125c1
+Number = float | Tensor  # a plain number, or a 0-d tensor that may carry a gradient
+Length = Number  # a positive one, in metres
+Vector = Sequence[float] | Tensor  # three numbers, or a tensor (3,) that may carry a gradient
+
+
+def _number(value: Number, name: str = "value") -> float:
+    "A parameter as a plain finite number."
+    try:
+        number = float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} is {value!r}; give one number") from error
+    if not math.isfinite(number):
+        raise InputError(f"{name} is {number}; give a finite number")
+    return number
+
+
+def _positive(value: Number, name: str) -> float:
+    "A length as a plain number, known to be positive."
+    number = _number(value, name)
+    if not number > 0:
+        raise InputError(f"{name} is {number}; give a positive length in metres")
+    return number
+
+
+def _vector(value: Vector, name: str) -> Tensor:
+    "`value` as a tensor of three finite numbers; a tensor keeps its gradient."
+    try:
+        vector = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is {value!r}; give three numbers") from error
+    if vector.shape != (3,) or not bool(torch.isfinite(vector.detach()).all()):
+        raise InputError(f"{name} is {value!r}; give three finite numbers")
+    return vector
+
+# %% ../../nbs/geometry/11_sdf.ipynb #65acdb60
+class _Primitive(SDF):
+    "A dataclass whose fields are checked by their annotation: Length (positive), Number, Vector."
 
     def __post_init__(self) -> None:
-        _positive("radius", self.radius)
-        _vector("center", self.center)
+        checks = {"Length": _positive, "Number": _number, "Vector": _vector}
+        for item in fields(self):
+            checks[item.type](getattr(self, item.name), item.name)
+
+# %% ../../nbs/geometry/11_sdf.ipynb #a2cfb7a0
+@dataclass(frozen=True, eq=False)
+class Sphere(_Primitive):
+    "A ball. Exact everywhere."
+
+    radius: Length = 1.0
+    center: Vector = (0.0, 0.0, 0.0)
 
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         return _length(_checked(points) - _like(self.center, points)) - _like(self.radius, points)
 
 # %% ../../nbs/geometry/11_sdf.ipynb #3cb84e63
 @dataclass(frozen=True, eq=False)
-class Plane(SDF):
+class Plane(_Primitive):
     "The half space below the plane <n, x> = offset, where n is `normal` made unit and points outward. Exact everywhere."
 
     normal: Vector = (0.0, 0.0, 1.0)
     offset: Number = 0.0  # metres along the unit normal
 
-    def __post_init__(self) -> None:
-        if not float(_vector("normal", self.normal).detach().norm()) > 0:
-            raise InputError("normal is zero; give a direction")
-        if not math.isfinite(_number(self.offset)):
-            raise InputError(f"offset is {_number(self.offset)}; give a finite number of metres")
-
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         normal = _like(self.normal, _checked(points))
         return points @ (normal / _length(normal)) - _like(self.offset, points)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(_vector(self.normal, "normal").norm(), "the length of normal")
+
 # %% ../../nbs/geometry/11_sdf.ipynb #fa4dc5c1
 def _corner_distance(q: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-    """Distance to the region where all components of q are negative, from signed distances q to its D orthogonal faces.
-
-    Outside it is the length of the positive part; inside it is the nearest face.
-    """
+    "Distance to where all components of q are negative, from signed distances q to D orthogonal faces."
     return _length(q.clamp(min=0)) + q.amax(dim=-1).clamp(max=0)
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #da372e13
 @dataclass(frozen=True, eq=False)
-class Box(SDF):
+class Box(_Primitive):
     "A box along the axes, `half` its half side lengths. Exact everywhere."
 
     half: Vector = (1.0, 1.0, 1.0)
     center: Vector = (0.0, 0.0, 0.0)
 
-    def __post_init__(self) -> None:
-        for length in _vector("half", self.half).detach():
-            _positive("half", length)
-        _vector("center", self.center)
-
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         return _corner_distance((_checked(points) - _like(self.center, points)).abs() - _like(self.half, points))
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(_vector(self.half, "half").min(), "the smallest of half")
+
 # %% ../../nbs/geometry/11_sdf.ipynb #12433c82
 @dataclass(frozen=True, eq=False)
-class RoundBox(SDF):
+class RoundBox(_Primitive):
     "A box whose edges and corners are rounded off: `half` reaches to its faces, `radius` is that of the edges. Exact everywhere."
 
     half: Vector = (1.0, 1.0, 1.0)
-    radius: Number = 0.2
+    radius: Length = 0.2
     center: Vector = (0.0, 0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        _positive("radius", self.radius)
-        smallest = float(_vector("half", self.half).detach().min())
-        if not smallest >= _number(self.radius):
-            raise InputError(f"radius {_number(self.radius)} is larger than the smallest half side {smallest}; give a smaller one")
-        _vector("center", self.center)
 
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         radius = _like(self.radius, _checked(points))
         core = _like(self.half, points) - radius
         return _corner_distance((points - _like(self.center, points)).abs() - core) - radius
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        smallest = _number(_vector(self.half, "half").min())
+        if _number(self.radius) > smallest:
+            raise InputError(f"radius {_number(self.radius)} is larger than the smallest half side {smallest}; give a smaller one")
 
 # %% ../../nbs/geometry/11_sdf.ipynb #d0b7a1c6
 def _meridian(points: Tensor, center: Vector) -> tuple[Tensor, Tensor]:
@@ -175,61 +180,55 @@ def _meridian(points: Tensor, center: Vector) -> tuple[Tensor, Tensor]:
     local = _checked(points) - _like(center, points)
     return _length(local[..., :2]), local[..., 2]
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #081fcd24
 @dataclass(frozen=True, eq=False)
-class Torus(SDF):
+class Torus(_Primitive):
     "A ring around the z axis: a tube of radius `minor` whose middle runs at `major` from the axis. Exact everywhere."
 
-    major: Number = 1.0
-    minor: Number = 0.25
+    major: Length = 1.0
+    minor: Length = 0.25
     center: Vector = (0.0, 0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        _positive("minor", self.minor)
-        if not _number(self.minor) <= _number(self.major) < math.inf:
-            raise InputError(f"minor {_number(self.minor)} is larger than major {_number(self.major)}; the tube would meet itself")
-        _vector("center", self.center)
 
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         rho, z = _meridian(points, self.center)
         return _length(torch.stack([rho - _like(self.major, points), z], dim=-1)) - _like(self.minor, points)
 
-# %% ../../nbs/geometry/11_sdf.ipynb #081fcd24
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if _number(self.minor) > _number(self.major):
+            raise InputError(f"minor {_number(self.minor)} is larger than major {_number(self.major)}; the tube would meet itself")
+
+# %% ../../nbs/geometry/11_sdf.ipynb #2e066ff5
 @dataclass(frozen=True, eq=False)
-class Capsule(SDF):
+class Cylinder(_Primitive):
+    "A cylinder along the z axis, from -half_height to half_height. Exact everywhere."
+
+    radius: Length = 0.5
+    half_height: Length = 0.5
+    center: Vector = (0.0, 0.0, 0.0)
+
+    def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+        rho, z = _meridian(points, self.center)
+        return _corner_distance(torch.stack([rho - _like(self.radius, points), z.abs() - _like(self.half_height, points)], dim=-1))
+
+# %% ../../nbs/geometry/11_sdf.ipynb #ce697788
+@dataclass(frozen=True, eq=False)
+class Capsule(_Primitive):
     "All points within `radius` of the segment from a to b. Exact everywhere."
 
     a: Vector = (0.0, 0.0, -0.5)
     b: Vector = (0.0, 0.0, 0.5)
-    radius: Number = 0.5
-
-    def __post_init__(self) -> None:
-        _positive("radius", self.radius)
-        if bool((_vector("a", self.a).detach().cpu() == _vector("b", self.b).detach().cpu()).all()):
-            raise InputError("a and b are the same point; give a Sphere")
+    radius: Length = 0.5
 
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         a, b = _like(self.a, _checked(points)), _like(self.b, points)
         along = ((points - a) @ (b - a) / (b - a).square().sum()).clamp(0, 1)
         return _length(points - a - along[..., None] * (b - a)) - _like(self.radius, points)
 
-# %% ../../nbs/geometry/11_sdf.ipynb #2e066ff5
-@dataclass(frozen=True, eq=False)
-class Cylinder(SDF):
-    "A cylinder along the z axis, from -half_height to half_height. Exact everywhere."
-
-    radius: Number = 0.5
-    half_height: Number = 0.5
-    center: Vector = (0.0, 0.0, 0.0)
-
     def __post_init__(self) -> None:
-        _positive("radius", self.radius)
-        _positive("half_height", self.half_height)
-        _vector("center", self.center)
-
-    def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
-        rho, z = _meridian(points, self.center)
-        return _corner_distance(torch.stack([rho - _like(self.radius, points), z.abs() - _like(self.half_height, points)], dim=-1))
+        super().__post_init__()
+        if _vector(self.a, "a").tolist() == _vector(self.b, "b").tolist():
+            raise InputError("a and b are the same point; give a Sphere")
 
 # %% ../../nbs/geometry/11_sdf.ipynb #16c651a1
 def _segment_distance(rho: Tensor, z: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> Tensor:
@@ -239,26 +238,21 @@ def _segment_distance(rho: Tensor, z: Tensor, start: tuple[Tensor, Tensor], end:
     along = (((rho - r0) * dr + (z - z0) * dz) / (dr * dr + dz * dz)).clamp(0, 1)
     return _length(torch.stack([rho - r0 - along * dr, z - z0 - along * dz], dim=-1))
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #ef751614
 @dataclass(frozen=True, eq=False)
-class Cone(SDF):
+class Cone(_Primitive):
     "A cone that stands on a disc around `center` and whose tip is `height` above it (+z). Exact everywhere."
 
-    radius: Number = 0.5
-    height: Number = 1.0
+    radius: Length = 0.5
+    height: Length = 1.0
     center: Vector = (0.0, 0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        _positive("radius", self.radius)
-        _positive("height", self.height)
-        _vector("center", self.center)
 
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         rho, z = _meridian(points, self.center)
         radius, height = _like(self.radius, points), _like(self.height, points)
         zero = torch.zeros_like(radius)
         side = ((rho - radius) * height + z * radius) / torch.sqrt(radius * radius + height * height)
-        inside = torch.maximum(side, -z)  # convex: inside, the nearest face is the nearest of its two planes
+        inside = torch.maximum(side, -z)
         to_base = _segment_distance(rho, z, (zero, zero), (radius, zero))
         to_side = _segment_distance(rho, z, (radius, zero), (zero, height))
         return torch.where(inside <= 0, inside, torch.minimum(to_base, to_side))
@@ -272,7 +266,7 @@ def gradient(f: Callable, points: Float[Tensor, "*batch 3"], create_graph: bool 
         (slope,) = torch.autograd.grad(f(x).sum(), x, create_graph=create_graph)
     return slope
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #44badf39
 def normals(f: Callable, points: Float[Tensor, "*batch 3"], create_graph: bool = False) -> Float[Tensor, "*batch 3"]:
     "Unit gradient of f: on the surface, the outward normal. Zero where f has no slope, such as at the centre of a sphere."
     slope = gradient(f, points, create_graph)
@@ -305,7 +299,7 @@ def grid_axes(
     steps = [torch.arange(n + 1, dtype=low.dtype, device=low.device) / n for n in counts]
     return tuple(torch.lerp(low[i], high[i], t) for i, t in enumerate(steps))
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #491c8aa3
 def dense_grid(
     f: Callable,
     bounds: tuple[Vector, Vector],  # lowest and highest corner, metres
@@ -332,7 +326,7 @@ def color(f: Callable, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*bat
     "Linear RGB of any signed distance function at the points; grey when it carries no colour."
     return f.color(points) if hasattr(f, "color") else torch.full_like(points, GREY)
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #b0f23b82
 class _Combined(SDF):
     "What Union, Intersection and their relatives share: their operands."
 
@@ -350,7 +344,7 @@ class _Combined(SDF):
         colors = torch.stack([color(s, points) for s in self.shapes])
         return colors.gather(0, nearest[None, ..., None].expand(1, *points.shape))[0]
 
-# %% ../../nbs/geometry/11_sdf.ipynb #b0f23b82
+# %% ../../nbs/geometry/11_sdf.ipynb #6b12a7d6
 class Union(_Combined):
     "What is in any of the shapes. Exact outside; inside, its depth is a bound (never too deep). Colour: the nearest shape's."
 
@@ -360,7 +354,7 @@ class Union(_Combined):
     def color(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         return self._pick(points, torch.stack([s(points) for s in self.shapes]).argmin(dim=0))
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #5c02c24c
 class Intersection(_Combined):
     "What is in all of the shapes. Exact inside; outside, a bound (never too far). Colour: that of the shape whose surface shows."
 
@@ -370,7 +364,7 @@ class Intersection(_Combined):
     def color(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         return self._pick(points, torch.stack([s(points) for s in self.shapes]).argmax(dim=0))
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #e75b7abe
 class Difference(_Combined):
     "The first shape without the others. A bound on both sides. Colour: the first shape's, on the cut too."
 
@@ -391,7 +385,7 @@ def smooth_min(a: Float[Tensor, "*batch"], b: Float[Tensor, "*batch"], k: Number
     h = (1 - (a - b).abs() / k).clamp(min=0)
     return torch.minimum(a, b) - k / 4 * h * h, torch.where(a < b, h / 2, 1 - h / 2)
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #0f438df3
 class _Smooth(_Combined):
     """Operands that melt into each other within `k` metres. Each is a bound, never exact near the blend; Lipschitz factor stays 1.
 
@@ -400,7 +394,7 @@ class _Smooth(_Combined):
 
     def __init__(self, *shapes: Callable, k: Number) -> None:
         super().__init__(*shapes)
-        _positive("k", k)
+        _positive(k, "k")
         self.k = k
 
     def _fold(self, points: Tensor, signs: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -411,7 +405,7 @@ class _Smooth(_Combined):
             mixed = torch.lerp(mixed, color(shape, points).to(mixed), weight[..., None])
         return value, mixed
 
-# %% ../../nbs/geometry/11_sdf.ipynb #0f438df3
+# %% ../../nbs/geometry/11_sdf.ipynb #064cf7fe
 class SmoothUnion(_Smooth):
     "Union with a fillet of about k metres. A bound; equal to Union where the shapes' distances differ by k or more. Colours blend."
 
@@ -421,7 +415,7 @@ class SmoothUnion(_Smooth):
     def color(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         return self._fold(points, [1] * len(self.shapes))[1]
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #7e715f2e
 class SmoothIntersection(_Smooth):
     "Intersection whose edges are rounded off over k metres. A bound. Colours blend."
 
@@ -431,7 +425,7 @@ class SmoothIntersection(_Smooth):
     def color(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         return self._fold(points, [-1] * len(self.shapes))[1]
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #60128d33
 class SmoothDifference(_Smooth):
     "The first shape without the others, the rim of the cut rounded off over k metres. A bound. Colour: the first shape's."
 
@@ -477,7 +471,7 @@ class Scale(SDF):
     factor: Number
 
     def __post_init__(self) -> None:
-        _positive("factor", self.factor)
+        _positive(self.factor, "factor")
 
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         factor = _like(self.factor, _checked(points))
@@ -501,7 +495,7 @@ class Repeat(SDF):
 
     def __post_init__(self) -> None:
         for length in torch.as_tensor(self.period).detach().reshape(-1):
-            _positive("period", length)
+            _positive(length, "period")
         if len(self.counts) != 3 or any(c is not None and (not isinstance(c, int) or c < 1) for c in self.counts):
             raise InputError(f"counts is {self.counts!r}; give three whole numbers from 1 up, or None for without end")
 
@@ -537,7 +531,7 @@ class Colored(SDF):
 
     def __post_init__(self) -> None:
         if not callable(self.rgb):
-            rgb = _vector("rgb", self.rgb).detach()
+            rgb = _vector(self.rgb, "rgb").detach()
             if not bool(((rgb >= 0) & (rgb <= 1)).all()):
                 raise InputError(f"rgb is {self.rgb!r}; give linear red, green and blue in [0, 1]")
 
@@ -585,7 +579,7 @@ class _NearestFace:
         face = self._trees["igl"].squared_distance(vertices, faces, points.cpu().double().numpy())[1]
         return torch.from_numpy(face.reshape(-1).astype("int64")).to(points.device)
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #9e40d6a5
 def _rows_of(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "N 3"]:
     "The points as rows, known to be finite."
     rows = _checked(points).reshape(-1, 3)
@@ -718,7 +712,7 @@ def eikonal_loss(slope: Float[Tensor, "*batch 3"]) -> Float[Tensor, ""]:
     "Mean of (|grad f| - 1)^2: zero for a distance. Source: Gropp et al. 2020, Eq. 2; thesis, loss L_e."
     return (_length(slope) - 1).square().mean()
 
-
+# %% ../../nbs/geometry/11_sdf.ipynb #2da8bb3a
 def fit(
     network: nn.Module,
     points: Float[Tensor, "N 3"],  # where the distance is known
