@@ -24,9 +24,9 @@ class Bvh:
     """The tree; see `build`. Levels run from the root's children down to the faces."""
 
     order: Int[Tensor, "F"]  # face number in the mesh of each sorted face
-    boxes: list[Float[Tensor, "6 N 8"]]  # by level: centre and half size of the children, by parent; empty ones at infinity
+    boxes: list[Float[Tensor, "6 _ 8"]]  # by level: centre and half size of the children, by parent; empty ones at infinity
     frames: Float[Tensor, "16 F"]  # of each sorted face: corner a, three axes, bx, cx, cy, permutation of its corners
-    moments: list[Float[Tensor, "N 14"]]  # by level: what the winding number needs of a child, see `_moments`
+    moments: list[Float[Tensor, "_ 14"]]  # by level: what the winding number needs of a child, see `_moments`
     corners: Float[Tensor, "9 F"]  # of each sorted face
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -278,7 +278,7 @@ def _descend(field: _Field, grid: _Grid, lipschitz: float, coarse: int, slack: f
 _LOW_SIDE = (0x55, 0x33, 0x0F)  # bits of the corners on the low face along x, y, z
 
 
-def _open_faces(cells: _Cells, keys: Int[Tensor, "A"], case: Int[Tensor, "A"]) -> tuple[Float[Tensor, "N 3"], bool]:
+def _open_faces(cells: _Cells, keys: Int[Tensor, "A"], case: UInt8[Tensor, "A"]) -> tuple[Float[Tensor, "N 3"], bool]:
     "Centres of crossed faces with no cell behind them inside the grid, and whether any lies on its border."
     leaks, border = [], False
     index = cells.index(keys)
@@ -297,7 +297,7 @@ def _open_faces(cells: _Cells, keys: Int[Tensor, "A"], case: Int[Tensor, "A"]) -
     return torch.cat(leaks) if leaks else cells.grid.low.new_empty(0, 3), border
 
 # %% ../../nbs/geometry/13_octree.ipynb #ccc3320f
-def _case(inside: Bool[Tensor, "K"], corners) -> Int[Tensor, "C"]:
+def _case(inside: Bool[Tensor, "K"], corners) -> UInt8[Tensor, "C"]:
     "Marching cubes's case of each cell: bit i says that corner i is inside."
     return sum(inside.index_select(0, corner).to(torch.uint8) << i for i, corner in enumerate(corners))
 
