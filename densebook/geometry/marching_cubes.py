@@ -333,8 +333,8 @@ def _three(name: str, value, field: Tensor) -> Float[Tensor, "3"]:
 def marching_cubes(
     field: Float[Tensor, "X Y Z"],  # samples on a grid; below `level` is inside (an SDF is negative inside)
     level: float = 0.0,
-    spacing=1.0,  # distance between samples in metres: one number, or one an axis
-    origin=0.0,  # where sample (0, 0, 0) is: one number, or one an axis
+    spacing: float | tuple[float, float, float] | Float[Tensor, "3"] = 1.0,  # distance between samples in metres: one number, or one an axis
+    origin: float | tuple[float, float, float] | Float[Tensor, "3"] = 0.0,  # where sample (0, 0, 0) is: one number, or one an axis
     colors: Float[Tensor, "X Y Z 3"] | None = None,  # linear RGB at the samples, carried to the vertices
     normals: bool = False,  # also give each vertex the unit gradient of the field
 ) -> Mesh:
@@ -343,13 +343,15 @@ def marching_cubes(
     Differentiable in `field`, `colors`, `spacing` and `origin`. Closed and manifold wherever the border of the grid is outside, for
     any values, also such that equal the level (they count as outside; triangles may then have no area). Empty where there is no
     crossing. Integers and half floats are computed in the default float type. Memory beside field and mesh: 20 MB (one slab of two planes
-    at least, 30 bytes a sample in it) and about 400 bytes a vertex. Raises InputError, naming the first bad index, for NaN and infinity,
+    at least, 30 bytes a sample in it) and about 200 bytes a vertex. Raises InputError, naming the first bad index, for NaN and infinity,
     and for wrong shapes. Lorensen and Cline 1987, with a generated table.
     """
     field, level = _check_field(field, level, 3)
     spacing, origin = _three("spacing", spacing, field), _three("origin", origin, field)
     if colors is not None and (colors.shape != (*field.shape, 3) or not colors.is_floating_point()):
         raise InputError(f"colors is {colors.dtype} of shape {tuple(colors.shape)}; give floats of shape {(*field.shape, 3)}")
+    if colors is not None and colors.device != field.device:
+        raise InputError(f"colors is on {colors.device} but field on {field.device}; put both on one device")
     shape = tuple(field.shape)
     points, cases = _active_points(field.detach(), level)
     at = _coordinates(points, shape)
@@ -425,6 +427,8 @@ def _check_sparse(values: Tensor, positions: Tensor, cells: Tensor) -> tuple[Ten
         raise InputError(f"values and positions have shapes {tuple(values.shape)} and {tuple(positions.shape)}; give (K,) and (K, 3)")
     if cells.ndim != 2 or cells.shape[1] != 8 or cells.dtype not in (torch.int32, torch.int64):
         raise InputError(f"cells is {cells.dtype} of shape {tuple(cells.shape)}; give integers (C, 8), corners in the order of CORNERS")
+    if not values.device == positions.device == cells.device:
+        raise InputError(f"values, positions and cells are on {values.device}, {positions.device} and {cells.device}; put all on one device")
     if cells.numel() and (int(cells.min()) < 0 or int(cells.max()) >= len(values)):
         raise InputError(f"cells names a corner that is not there; indices run from 0 to {len(values) - 1}")
     if values.dtype not in (torch.float32, torch.float64):

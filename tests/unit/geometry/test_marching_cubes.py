@@ -365,6 +365,7 @@ def test_large_finite_values_are_fine():
         ({"spacing": (1.0, -1.0, 1.0)}, "spacing is"),
         ({"origin": float("inf")}, "origin is inf"),
         ({"colors": torch.zeros(3, 3, 3)}, "colors is"),
+        ({"colors": torch.zeros(3, 3, 3, 3, device="meta")}, "colors is on meta"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -379,3 +380,5 @@ def test_bad_sparse_arguments():
             sparse_marching_cubes(*bad)
     with pytest.raises(InputError):
         sparse_marching_cubes(values, positions, cells.float())
+    with pytest.raises(InputError, match="one device"):
+        sparse_marching_cubes(values, positions.to("meta"), cells)
