@@ -330,6 +330,14 @@ def _three(name: str, value, field: Tensor) -> Float[Tensor, "3"]:
     return given.expand(3)
 
 # %% ../../nbs/geometry/12_marching_cubes.ipynb #7ea92ffd
+def _check_colors(colors: Tensor, field: Tensor) -> None:
+    "Raise InputError unless `colors` is one float triple a sample, on the device of the field."
+    if colors.shape != (*field.shape, 3) or not colors.is_floating_point():
+        raise InputError(f"colors is {colors.dtype} of shape {tuple(colors.shape)}; give floats of shape {(*field.shape, 3)}")
+    if colors.device != field.device:
+        raise InputError(f"colors is on {colors.device} but field on {field.device}; put both on one device")
+
+# %% ../../nbs/geometry/12_marching_cubes.ipynb #05fa764a
 def marching_cubes(
     field: Float[Tensor, "X Y Z"],  # samples on a grid; below `level` is inside (an SDF is negative inside)
     level: float = 0.0,
@@ -348,10 +356,8 @@ def marching_cubes(
     """
     field, level = _check_field(field, level, 3)
     spacing, origin = _three("spacing", spacing, field), _three("origin", origin, field)
-    if colors is not None and (colors.shape != (*field.shape, 3) or not colors.is_floating_point()):
-        raise InputError(f"colors is {colors.dtype} of shape {tuple(colors.shape)}; give floats of shape {(*field.shape, 3)}")
-    if colors is not None and colors.device != field.device:
-        raise InputError(f"colors is on {colors.device} but field on {field.device}; put both on one device")
+    if colors is not None:
+        _check_colors(colors, field)
     shape = tuple(field.shape)
     points, cases = _active_points(field.detach(), level)
     at = _coordinates(points, shape)
