@@ -152,7 +152,7 @@ class _Walk:
     smallest: Tensor  # smallest score met; the score is the value of the field unless said otherwise
     closest: Tensor  # depth of the smallest score
 
-
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #c740ad2a
 def _walk(sdf, o, d, start, end, first, sign, tolerance, max_steps, lipschitz, chunk, score=None) -> _Walk:
     """Sphere tracing of rays (N, 3) from `start` to `end`; sign -1 walks backwards. A ray at depth `first` has not moved yet."""
     walk = _Walk(
@@ -186,7 +186,7 @@ def _walk(sdf, o, d, start, end, first, sign, tolerance, max_steps, lipschitz, c
         )
     return walk
 
-
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #a0a3c8e7
 def _write(walk: _Walk, index, leave, t, status, step, smallest, closest) -> None:
     """Note the end of the rays that leave."""
     gone = index[leave]
@@ -304,6 +304,18 @@ def _checked(surface: str, tolerance: float, max_steps: int, lipschitz: float, c
             raise InputError(f"{name} is {value!r}; give a whole number from {least} up")
 
 
+def _jump(sdf, o, d, low, high, sign, cone, *settings) -> tuple[Tensor, int]:
+    """Where each ray begins: after the cone prepass, if there is one. And the evaluations spent."""
+    shape, start = low.shape, low if sign > 0 else high
+    if cone is None:
+        cone = 8 if len(shape) > 1 and min(shape[-2:]) >= 16 else 0
+    if not cone or not low.numel():
+        return start, 0
+    grid = (-1, *shape[-2:]) if len(shape) > 1 else (1, 1, -1)
+    free, spent = _cones(sdf, *(v.reshape(*grid, 3) for v in (o, d)), *(v.reshape(grid) for v in (low, high)), sign, cone, *settings)
+    return (torch.maximum if sign > 0 else torch.minimum)(start, free.reshape(shape)), spent
+
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #242d2b1c
 def trace(
     sdf: Field,  # called with points (N, 3); may carry `.color(points)`
     origins: Float[Tensor, "*batch 3"],  # metres
@@ -327,20 +339,12 @@ def trace(
     """
     _checked(surface, tolerance, max_steps, lipschitz, cone, chunk)
     o, d = _unit_rays(origins, directions)
-    shape, sign, spent = o.shape[:-1], 1 if surface == "front" else -1, 0
+    shape, sign = o.shape[:-1], 1 if surface == "front" else -1
     flat = [v.reshape(-1, 3) for v in (o, d)]
     with torch.no_grad():
         low, high = _interval(o.detach(), d.detach(), near, far, bound)
-        first = start = low if sign > 0 else high
-        if cone is None:
-            cone = 8 if len(shape) > 1 and min(shape[-2:]) >= 16 else 0
-        if cone and low.numel():
-            grid = (-1, *shape[-2:]) if len(shape) > 1 else (1, 1, -1)
-            rays = o.detach().reshape(*grid, 3), d.detach().reshape(*grid, 3), low.reshape(grid), high.reshape(grid)
-            free, spent = _cones(sdf, *rays, sign, cone, tolerance, max_steps, lipschitz, chunk)
-            free = free.reshape(shape)
-            start = torch.maximum(low, free) if sign > 0 else torch.minimum(high, free)
-        limits = [v.reshape(-1) for v in (start, high if sign > 0 else low, first)]
+        start, spent = _jump(sdf, o.detach(), d.detach(), low, high, sign, cone, tolerance, max_steps, lipschitz, chunk)
+        limits = [v.reshape(-1) for v in (start, *((high, low) if sign > 0 else (low, high)))]
         walk = _walk(sdf, *(v.detach() for v in flat), *limits, sign, tolerance, max_steps, lipschitz, chunk)
     spent += int(walk.steps.sum())
     return _finish(sdf, *flat, walk, shape, sign, spent, normals, chunk)
@@ -423,15 +427,15 @@ def occlusion(
     reach: float = 0.3,  # metres that the longest sample goes out
     samples: int = 5,
 ) -> Float[Tensor, "*batch"]:
-    """How open the surroundings are, in [0, 1]; 1 is a plane under the sky. `samples` evaluations a point (I. Quilez)."""
+    """How open the surroundings are: 1 for a plane under the sky, 1/2 in a right-angled corner. `samples` evaluations a point (I. Quilez)."""
     lost, total = 0.0, 0.0
     for i in range(1, samples + 1):
         h, weight = reach * i / samples, 0.7**i
         lost = lost + weight * (1 - sdf((points + h * normals).reshape(-1, 3)).reshape(points.shape[:-1]) / h).clamp(0, 1)
         total += weight
-    return 1 - lost / total
+    return 1 - 0.5 * lost / total
 
-
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #e70bc143
 def shade(
     sdf: Field,
     hits: Hits,  # with normals
@@ -462,13 +466,20 @@ def shade(
     color = color if hits.colors is None else color * hits.colors.reshape(-1, 3)[index]
     return color.new_zeros(hits.mask.numel(), 3).index_put((index,), color).reshape((*hits.mask.shape, 3))
 
-
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #077d1963
 def to_srgb(linear: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """Linear light in [0, 1], cut there, as sRGB for a screen (IEC 61966-2-1)."""
     linear = linear.clamp(0, 1)
     return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
 
 # %% ../../nbs/geometry/14_sphere_tracing.ipynb #e518e342
+def _trilinear(table: Tensor, low: Tensor, high: Tensor, points: Tensor) -> Tensor:
+    """Interpolation of (C, X, Y, Z), whose corners span the box from low to high, at points (N, 3) within it: (N, C)."""
+    place = (points - low.to(points)) / (high - low).to(points) * 2 - 1
+    found = F.grid_sample(table[None].to(points), place.flip(-1)[None, :, None, None], align_corners=True, padding_mode="border")
+    return found[0, :, :, 0, 0].T
+
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #8a5a6c34
 @dataclass(frozen=True, eq=False)
 class GridSDF:
     """A signed distance on a grid, interpolated between its corners; `GridSDF.sample` makes one.
@@ -499,18 +510,12 @@ class GridSDF:
             values[near] = _values(sdf, points, chunk).to(values)
         return cls(values, low, high)
 
-    def _look(self, table: Tensor, points: Tensor) -> Tensor:
-        """Trilinear interpolation of (C, X, Y, Z) at points (N, 3) within the box."""
-        place = (points - self.low.to(points)) / (self.high - self.low).to(points) * 2 - 1
-        found = F.grid_sample(table[None].to(points), place.flip(-1)[None, :, None, None], align_corners=True, padding_mode="border")
-        return found[0, :, :, 0, 0].T
-
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         flat = points.reshape(-1, 3)
         held = torch.minimum(torch.maximum(flat, self.low.to(flat)), self.high.to(flat))
-        value = self._look(self.values[None], held.detach())[:, 0]
+        value = _trilinear(self.values[None], self.low, self.high, held.detach())[:, 0]
         if flat.requires_grad:
-            value = value + (self._look(self._slopes, held.detach()) * (held - held.detach())).sum(-1)
+            value = value + (_trilinear(self._slopes, self.low, self.high, held.detach()) * (held - held.detach())).sum(-1)
         outside = (flat - held).square().sum(-1)
         away = (outside + value.clamp_min(0).square()).where(outside > 0, torch.ones_like(value)).sqrt()
         return torch.where(outside > 0, away, value).reshape(points.shape[:-1])
