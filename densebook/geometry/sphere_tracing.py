@@ -93,7 +93,7 @@ def _vectors(name: str, value) -> Tensor:
         raise InputError(f"{name} holds NaN or infinity; every ray needs finite numbers")
     return value
 
-
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #246a364f
 def _unit_rays(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Origins and unit directions of one shape, checked."""
     origins, directions = _vectors("origins", origins), _vectors("directions", directions)
@@ -109,7 +109,7 @@ def _unit_rays(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     except RuntimeError as error:
         raise InputError(f"origins {tuple(origins.shape)} and directions {tuple(directions.shape)} do not broadcast; give one shape") from error
 
-# %% ../../nbs/geometry/14_sphere_tracing.ipynb #246a364f
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #587ebf8f
 def _values(sdf: Field, points: Tensor, chunk: int) -> Tensor:
     """The field at `points` (N, 3), at most `chunk` of them at a time, checked."""
     parts = [sdf(part) for part in points.split(chunk)]
@@ -120,7 +120,7 @@ def _values(sdf: Field, points: Tensor, chunk: int) -> Tensor:
         raise InputError("sdf returned NaN on a ray; mend the field there, or keep rays away with near, far or bound")
     return values
 
-
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #19e07f21
 def _interval(o: Tensor, d: Tensor, near, far, bound) -> tuple[Tensor, Tensor]:
     """Nearest and farthest depth of each ray worth looking at; low > high where it passes the bounding sphere."""
     low, high = (torch.as_tensor(v, dtype=o.dtype, device=o.device).detach() for v in (near, far))
@@ -203,7 +203,7 @@ def _cut(v: Tensor, block: int) -> Tensor:
     v = v[:, rows][:, :, columns].reshape(B, h, block, w, block, *rest)
     return v.transpose(2, 3).reshape(B * h * w, block * block, *rest)
 
-
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #c2b9eb67
 def _cones(sdf, o, d, low, high, sign, block, tolerance, max_steps, lipschitz, chunk) -> tuple[Tensor, int]:
     """A depth for each ray of grids (B, H, W) up to which its block is free, and the evaluations spent."""
     B, H, W = low.shape
@@ -392,7 +392,7 @@ def _passing(free: Tensor, before: Tensor, t: Tensor) -> Tensor:
     apart = (free.square() - back.square()).clamp_min(0).sqrt()
     return torch.where(free > 0, apart / (t - back).clamp_min(1e-6), torch.zeros_like(free))
 
-
+# %% ../../nbs/geometry/14_sphere_tracing.ipynb #43f80ed1
 def visibility(
     sdf: Field,
     points: Float[Tensor, "*batch 3"],  # on the surface, metres
