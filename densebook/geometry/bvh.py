@@ -382,3 +382,56 @@ def winding_exact(tree: Bvh, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]
             total += angles.double().sum(dim=1)
         numbers.append((total / (4 * math.pi)).to(points.dtype))
     return torch.cat(numbers) if numbers else points.new_zeros(0)
+
+
+# ---- self-intersection -----------------------------------------------------------------------------------------------
+
+
+def is_pierced(tree: Bvh, vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> bool:
+    """Whether an edge of the mesh passes through one of its faces, other than at a corner they share.
+
+    `tree` is over the same faces, in the dtype of `vertices` (float64 is meant). Touching and lying flat on each other do not count.
+    """
+    ends = torch.stack([faces, faces.roll(-1, dims=1)], dim=-1).reshape(-1, 2).sort(dim=1).values
+    ends = torch.unique(ends[:, 0] * len(vertices) + ends[:, 1])
+    ends = torch.stack([ends // len(vertices), ends % len(vertices)], dim=1)
+    a, b = vertices[ends[:, 0]], vertices[ends[:, 1]]
+    center, half = ((a + b) / 2).T.contiguous(), ((a - b).abs() / 2).T.contiguous()
+    order = morton_order(center.T)
+    stack = [(0, part, torch.zeros_like(part)) for part in order.split(CHUNK)]
+    while stack:
+        level, edge, node = stack.pop()
+        if len(edge) * BRANCH > PAIRS:
+            middle = len(edge) // 2
+            stack += [(level, edge[middle:], node[middle:]), (level, edge[:middle], node[:middle])]
+            continue
+        meets = None
+        for axis in range(3):
+            gap = tree.boxes[level][axis].index_select(0, node).sub_(center[axis].index_select(0, edge)[:, None]).abs_()
+            reach = tree.boxes[level][3 + axis].index_select(0, node).add_(half[axis].index_select(0, edge)[:, None])
+            meets = gap <= reach if meets is None else meets.logical_and_(gap <= reach)
+        row, child = meets.nonzero(as_tuple=True)
+        edge, node = edge.index_select(0, row), node.index_select(0, row) * BRANCH + child
+        if level < len(tree.boxes) - 1:
+            if len(edge):
+                stack.append((level + 1, edge, node))
+        elif bool(_pierces(vertices, ends[edge], faces[tree.order[node]]).any()):
+            return True
+    return False
+
+
+def _pierces(vertices: Float[Tensor, "V 3"], ends: Int[Tensor, "P 2"], faces: Int[Tensor, "P 3"]) -> Bool[Tensor, "P"]:
+    """Whether segments cross triangles, by the signs of five volumes; a pair that shares a vertex does not."""
+    apart = (ends[:, :, None] != faces[:, None, :]).all(dim=2).all(dim=1)
+    ends, faces = ends[apart], faces[apart]
+    p, q = vertices[ends].unbind(dim=1)
+    a, b, c = (corner - p for corner in vertices[faces].unbind(dim=1))
+    d = q - p
+    normal = torch.linalg.cross(b - a, c - a)
+    before, behind = (-a * normal).sum(dim=1), ((d - a) * normal).sum(dim=1)
+    sides = torch.stack([(d * torch.linalg.cross(u, v)).sum(dim=1) for u, v in ((a, b), (b, c), (c, a))], dim=1)
+    size = torch.stack([a, b, c, d], dim=1).norm(dim=2).amax(dim=1)
+    rounding = 64 * torch.finfo(vertices.dtype).eps * size**3
+    crosses = (before * behind < 0) & (torch.minimum(before.abs(), behind.abs()) > rounding)
+    within = (sides >= -rounding[:, None]).all(dim=1) | (sides <= rounding[:, None]).all(dim=1)
+    return crosses & within

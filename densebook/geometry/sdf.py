@@ -568,6 +568,11 @@ class _NearestFace:
             self._trees[key] = bvh.build(self.mesh.triangles.detach().to(points))
         return self._trees[key]
 
+    def is_pierced(self) -> bool:
+        "Whether the mesh runs through itself."
+        vertices = self.mesh.vertices.detach().double()
+        return bvh.is_pierced(self.tree(vertices), vertices, self.mesh.faces)
+
     def __call__(self, points: Float[Tensor, "N 3"]) -> Int[Tensor, "N"] | None:
         "Its number by libigl; None leaves it to the tree in torch."
         if self._igl is None or (self.backend == "auto" and points.device.type != "cpu") or not len(points):
@@ -603,9 +608,8 @@ class _MeshField(SDF):
         closed = is_watertight(mesh)
         if sign == "pseudonormal" and not closed:
             raise InputError("mesh is not watertight, so pseudonormals give wrong signs; use sign='winding'")
-        self.mesh = mesh
-        self.sign = sign if sign != "auto" else "pseudonormal" if closed else "winding"
-        self._face = _NearestFace(mesh, backend)
+        self.mesh, self._face = mesh, _NearestFace(mesh, backend)
+        self.sign = sign if sign != "auto" else "pseudonormal" if closed and not self._face.is_pierced() else "winding"
         self._extent = float((mesh.vertices.detach().amax(dim=0) - mesh.vertices.detach().amin(dim=0)).norm())
         self._directions = _pseudonormals(mesh) if closed else face_normals(mesh).detach()[:, None].expand(-1, 7, -1)
 
@@ -632,8 +636,9 @@ class _MeshField(SDF):
 class MeshSDF(_MeshField):
     """Exact signed distance to a triangle mesh, watertight or not; faces must be counter-clockwise seen from outside.
 
-    Sign of a watertight mesh: the angle-weighted pseudonormal of the nearest feature. Of any other, or with sign="winding" (for a
-    watertight mesh that runs through itself): inside is where the generalised winding number exceeds one half.
+    Sign, when `sign` is "auto": of a watertight mesh that does not run through itself, the angle-weighted pseudonormal of the nearest
+    feature ("pseudonormal"); of any other, inside is where the generalised winding number exceeds one half ("winding"; slower, and the
+    one to ask for when a shell lies within a shell).
     `backend`: "torch", "igl", or "auto" for libigl on the CPU where it is installed. Differentiable in the points (unit direction away
     from the nearest point) and in the mesh's vertices. Memory: about 1 kB a face, 60 MB for a traversal and 300 bytes a point.
     Raises InputError for a mesh without faces, an unknown backend or sign, and points that are not finite.

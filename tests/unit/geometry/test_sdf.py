@@ -429,7 +429,20 @@ def test_self_intersecting_mesh_needs_the_winding_number():
     truth = Union(Sphere(0.5, -shift), Sphere(0.5, shift))(points)
     clear = truth.abs() > 0.01
     assert torch.equal((MeshSDF(twins, sign="winding")(points) < 0)[clear], (truth < 0)[clear])
+    assert MeshSDF(twins).sign == "winding" and MeshSDF(ball).sign == "pseudonormal"
     assert not torch.equal((MeshSDF(twins, sign="pseudonormal")(points) < 0)[clear], (truth < 0)[clear])
+
+
+@pytest.mark.parametrize("shift", [0.3, 0.9, 1.01, 1.3])
+@pytest.mark.parametrize("turned", [False, True])
+def test_meshes_that_run_through_themselves_are_found(shift, turned):
+    cube = toy.cube_mesh(1.0).to(torch.float64)
+    R = rotation(4)[:3, :3] if turned else torch.eye(3).double()
+    move = shift * torch.tensor([1.0, 0.37, 0.21]).double() * (2 if turned else 1)
+    twins = Mesh(torch.cat([cube.vertices, cube.vertices @ R.T + move]), torch.cat([cube.faces, cube.faces + 8]))
+    p = cloud(4000, 0.5)
+    overlap = bool((Box((0.5, 0.5, 0.5))((p @ R.T + move)) < -1e-3).any())
+    assert (MeshSDF(twins).sign == "winding") == overlap
 
 
 @dtypes
