@@ -421,6 +421,19 @@ def test_winding_error_stays_below_its_bound():
         assert bool(((number - exact).abs() <= error + 1e-12).all())
 
 
+def test_far_field_is_right_to_first_order():
+    g = torch.Generator().manual_seed(0)
+    triangles = torch.randn(8, 3, 3, generator=g, dtype=torch.float64)
+    tree = bvh.build(triangles)
+    directions = torch.nn.functional.normalize(cloud(50), dim=1)
+    errors = []
+    for radius in (50.0, 100.0):
+        points = radius * directions
+        moments = bvh._moments(triangles, 8)[0][:, None].expand(-1, 50)
+        errors.append((bvh._far_field(moments, points.T)[0] / (4 * math.pi) - bvh.winding_exact(tree, points)).abs().mean())
+    assert 12 < float(errors[0] / errors[1]) < 20  # the first neglected term falls with the fourth power of the distance
+
+
 def test_self_intersecting_mesh_needs_the_winding_number():
     ball = toy.icosphere(3, 0.5)
     shift = torch.tensor([0.3, 0, 0])
