@@ -318,7 +318,7 @@ def test_round_trip(tmp_path, suffix, dtype):
     assert torch.equal(again.faces, mesh.faces) and meshes.is_watertight(again)
     exact = dtype == torch.float32 or suffix != ".glb"
     assert torch.equal(again.vertices, mesh.vertices if exact else mesh.vertices.float().double())
-    assert torch.allclose(again.colors, mesh.colors, atol={".obj": 3e-6, ".glb": 1e-7}.get(suffix, 5e-3))
+    assert torch.allclose(again.colors, mesh.colors, atol={".obj": 3e-6, ".glb": 2e-3}.get(suffix, 5e-3))
     assert again.vertices.dtype == dtype and load(path).vertices.dtype == torch.float32
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
@@ -450,6 +450,25 @@ def test_gltf_nodes_are_put_in_place_like_trimesh(tmp_path):
     parts = [trimesh.transform_points(peer.geometry[g].vertices, T) for T, g in (peer.graph[n] for n in peer.graph.nodes_geometry)]
     ours, theirs = mesh.vertices.numpy(), np.concatenate([p for p in parts if p.max() < 50])
     assert np.allclose(ours[np.lexsort(ours.round(6).T)], theirs[np.lexsort(theirs.round(6).T)])
+
+
+def test_gltf_nodes_below_cameras_and_lines_are_kept(tmp_path):
+    line = {"primitives": [{"attributes": {"POSITION": 0}, "mode": 3}]}
+    nodes = [{"camera": 0, "children": [1]}, {"mesh": 1, "children": [2], "translation": [0, 0, 2]}, {"mesh": 0}]
+    triangle = {"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}
+    camera = {"type": "perspective", "perspective": {"yfov": 1, "znear": 1, "aspectRatio": 1}}
+    mesh = load(gltf(tmp_path, nodes, meshes=[triangle, line], cameras=[camera]))
+    assert len(mesh.faces) == 2 and mesh.vertices[:, 2].tolist() == [2] * 4
+
+
+def test_gltf_positions_may_be_fractions_of_integers(tmp_path):
+    path = gltf(tmp_path, [{"mesh": 0}], extensionsRequired=["KHR_mesh_quantization"])
+    document = json.loads(path.read_text())
+    corners = np.array([[0, 0, 0], [127, 0, 0], [0, 127, 0], [-127, -128, 0]], dtype="i1")
+    (tmp_path / "m.bin").write_bytes(corners.tobytes().ljust(48, b"\0") + (tmp_path / "m.bin").read_bytes()[48:])
+    document["accessors"][0] |= {"componentType": 5120, "normalized": True}
+    path.write_text(json.dumps(document))
+    assert load(path).vertices.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0], [-1, -1, 0]]
 
 
 def test_gltf_mirror_keeps_faces_outward(tmp_path):
