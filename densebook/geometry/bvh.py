@@ -420,8 +420,8 @@ def is_pierced(tree: Bvh, vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 
     return False
 
 
-def _pierces(vertices: Float[Tensor, "V 3"], ends: Int[Tensor, "P 2"], faces: Int[Tensor, "P 3"]) -> Bool[Tensor, "P"]:
-    """Whether segments cross triangles, by the signs of five volumes; a pair that shares a vertex does not."""
+def _pierces(vertices: Float[Tensor, "V 3"], ends: Int[Tensor, "P 2"], faces: Int[Tensor, "P 3"]) -> Bool[Tensor, "_"]:
+    """Whether segments cross triangles, by the signs of five volumes; a pair that shares a vertex does not and is left out."""
     apart = (ends[:, :, None] != faces[:, None, :]).all(dim=2).all(dim=1)
     ends, faces = ends[apart], faces[apart]
     p, q = vertices[ends].unbind(dim=1)
