@@ -19,6 +19,7 @@ import io
 import json
 import struct
 import urllib.parse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -342,7 +343,7 @@ _GLTF_HARMLESS = ("KHR_mesh_quantization", "KHR_materials", "KHR_texture", "EXT_
 
 
 def _read_gltf(data: bytes, path: Path) -> Mesh:
-    """GLB or glTF: the triangles of all nodes of the scene, moved to their places, joined, equal vertices merged."""
+    """GLB or glTF: the triangles of all nodes of the scene, moved to their places, joined; equal vertices of a node merged."""
     from trimesh.exchange.gltf import load_gltf
 
     text, binary = (data, b"") if path.suffix.lower() == ".gltf" else _glb_chunks(data)
@@ -467,11 +468,13 @@ def _gltf_scene(found: dict) -> Mesh:
     for edge in found["graph"]:
         place = places[edge["frame_to"]] = places[edge["frame_from"]] @ edge["matrix"]
         if "geometry" in edge:
-            parts.append((found["geometry"][edge["geometry"]], place))
-    if sum(len(part["vertices"]) + len(part["faces"]) for part, _ in parts) > _MOST:
+            node = int(edge["frame_to"].split("_")[0])  # "7_a1b2c3" is a primitive of node 7
+            parts.append((found["geometry"][edge["geometry"]], place, node))
+    if sum(len(part["vertices"]) + len(part["faces"]) for part, _, _ in parts) > _MOST:
         raise _Bad(f"repeats its meshes into more than {_MOST:,} vertices and triangles; simplify it")
     vertices, faces, colors, base = [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], [np.zeros((0, 3))], 0
-    for part, place in parts:
+    nodes = [np.zeros(0)]
+    for part, place, node in parts:
         points, corners, tints, marks = part["vertices"], part["faces"], part.get("vertex_colors"), part.get("vertex_attributes", {})
         if corners.dtype.kind not in "ui" or points.shape[1:] != (3,):
             raise _Bad("has indices that are not whole or positions that are not VEC3; it is damaged")
@@ -485,10 +488,13 @@ def _gltf_scene(found: dict) -> Mesh:
         vertices.append(points @ place[:3, :3].T + place[:3, 3])
         faces.append((corners[:, ::-1] if np.linalg.det(place[:3, :3]) < 0 else corners).astype(np.int64) + base)
         colors.append(tints[:, :3] / (1 if tints.dtype.kind == "f" else np.iinfo(tints.dtype).max))
+        nodes.append(np.full(len(points), node))
         base += len(points)
-    coloured = any("vertex_colors" in part for part, _ in parts)
-    merged = np.concatenate(vertices), np.concatenate(faces), np.concatenate(colors) if coloured else None
-    return merge_duplicates(_tensors(*merged))
+    table, tint = np.unique(np.concatenate(colors), axis=0, return_inverse=True)
+    keys = np.stack([tint.reshape(-1), *[np.concatenate(nodes)] * 2], axis=1)  # in place of colours: seams close within a node only
+    merged = merge_duplicates(_tensors(np.concatenate(vertices), np.concatenate(faces), keys))
+    coloured = any("vertex_colors" in part for part, _, _ in parts)
+    return replace(merged, colors=torch.from_numpy(table)[merged.colors[:, 0].long()] if coloured else None)
 
 
 # --- STL ---

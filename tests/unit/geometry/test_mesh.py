@@ -471,6 +471,11 @@ def test_gltf_positions_may_be_fractions_of_integers(tmp_path):
     assert load(path).vertices.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0], [-1, -1, 0]]
 
 
+def test_gltf_nodes_that_touch_stay_apart(tmp_path):
+    mesh = load(gltf(tmp_path, [{"mesh": 0}, {"mesh": 0}], scene=(0, 1)))
+    assert len(mesh.vertices) == 8 and mesh.faces.tolist() == [[0, 1, 2], [1, 3, 2], [4, 5, 6], [5, 7, 6]]
+
+
 def test_gltf_mirror_keeps_faces_outward(tmp_path):
     mesh = load(gltf(tmp_path, [{"mesh": 0, "scale": [-1, 1, 1]}]))
     assert torch.allclose(meshes.face_normals(mesh), torch.tensor([0.0, 0, 1]))
