@@ -86,5 +86,6 @@ def accept(settings: Settings, record: dict) -> list[tuple[str, float | None, fl
         if new != old:
             changes.append((metric, old["value"] if old else None, value))
         rows[(*where, metric)] = new
-    files.write_text(path, "[\n" + ",\n".join("  " + json.dumps(rows[k]) for k in sorted(rows)) + "\n]\n")
+    if changes:
+        files.write_text(path, "[\n" + ",\n".join("  " + json.dumps(rows[k]) for k in sorted(rows)) + "\n]\n")
     return changes
