@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -67,6 +68,7 @@ def run(
         values["data"] = data
     book = _load_settings()
     planned = plan.plan(book, names or [], profile, values)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by a scheduler: clean up as after Ctrl-C
     try:
         with Progress() as progress:
             outcomes = runner.run(planned, workers=jobs, resume=resume, tick=progress)

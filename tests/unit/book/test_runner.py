@@ -82,17 +82,25 @@ def test_outside_a_checkout_the_error_says_so(checkout, tmp_path_factory):
     assert done.returncode == 2 and "inside a checkout" in done.stderr
 
 
-def test_ctrl_c_leaves_no_half_written_record_and_no_kernel(checkout):
+def hear_interrupts() -> None:
+    """A job in the background of a shell is born deaf to Ctrl-C, and so are its children; CI may start us as one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_no_half_written_record_and_no_kernel(checkout, stop):
     checkout.notebook("quick", "x = 1")
     checkout.notebook("slow", "from pathlib import Path", 'Path("../../started").touch()', "import time; time.sleep(100)")
-    process = subprocess.Popen(checkout.command("run"), cwd=checkout.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        checkout.command("run"), cwd=checkout.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
+    )
     deadline = time.monotonic() + 60
     while not (checkout.root / "started").exists():
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.1)
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 2, "a worker and its kernel"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130 and "--resume" in error
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family)
