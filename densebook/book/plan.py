@@ -103,7 +103,7 @@ def plan(settings: Settings, names: list[str], profile: str, parameters: dict[st
 
 
 def done(job: Job) -> bool:
-    """Whether the job's folder holds a good record of the same notebook, library and parameters."""
+    """Whether the job's folder holds a good record of the same notebook, library, parameters and versions of packages."""
     try:
         record = json.loads((job.folder / "record.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
@@ -113,4 +113,5 @@ def done(job: Job) -> bool:
         and record.get("notebook_hash") == records.notebook_hash(job.source)
         and record.get("code_hash") == records.code_hash()
         and record.get("parameters") == job.parameters
+        and record.get("versions") == records.versions()
     )
