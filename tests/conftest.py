@@ -1,9 +1,16 @@
 """Shared fixtures: the checkout, its notebooks, and both float types."""
 
 import json
+import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# CI tries the same examples every time: a red run must mean that the change is wrong. At home new ones are drawn.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 ROOT = Path(__file__).resolve().parents[1]
 
