@@ -49,13 +49,18 @@ def interleave(implementations: dict[str, Callable[[], object]], repeats: int = 
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def check_topic(topic: str) -> None:
+    """Raises InputError with the nearest right name for a topic that is not in TOPICS."""
+    if topic not in TOPICS:
+        raise InputError(f"no benchmark is called {topic!r}{nearest(topic, TOPICS)}")
+
+
 def run_topic(settings: Settings, topic: str, full: bool, say: Callable[[str], None]) -> dict:
     """Measure one topic and write runs/bench/<topic>.json; returns what was written.
 
     Raises InputError for a topic that is not in TOPICS.
     """
-    if topic not in TOPICS:
-        raise InputError(f"no benchmark is called {topic!r}{nearest(topic, TOPICS)}")
+    check_topic(topic)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     rows = importlib.import_module(f"densebook.book.benches.{topic}").run(full, say)
     result = {

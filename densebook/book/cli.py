@@ -22,19 +22,12 @@ Names = Annotated[list[str] | None, typer.Argument(help="Chapters or notebooks (
 Profile = Annotated[str, typer.Option(help="smoke (tests), cpu (the printed book) or gpu (paper scale).")]
 
 
-def _load_settings() -> settings_module.Settings:
-    return settings_module.load()
-
-
 def _records(names: list[str], profile: str) -> list[dict]:
     """The records in runs/ of `names` in `profile`, toy and real."""
-    from .plan import resolve, run_folder
+    from .plan import check_profile, resolve, run_folder
 
-    book = _load_settings()
-    if profile not in book.budgets:
-        from densebook.core.errors import nearest
-
-        raise InputError(f"profile {profile!r} is not in settings.ini{nearest(profile, book.budgets)}")
+    book = settings_module.load()
+    check_profile(book, profile)
     paths = [run_folder(book, n, profile, d) / "record.json" for n in resolve(book, names) for d in ("toy", "real")]
     return [json.loads(p.read_text(encoding="utf-8")) for p in paths if p.is_file()]
 
@@ -66,7 +59,7 @@ def run(
         values[name] = text
     if data is not None:
         values["data"] = data
-    book = _load_settings()
+    book = settings_module.load()
     planned = plan.plan(book, names or [], profile, values)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by a scheduler: clean up as after Ctrl-C
     try:
@@ -95,7 +88,7 @@ def list_notebooks() -> None:
     from .console import console, table
     from .plan import run_folder
 
-    book = _load_settings()
+    book = settings_module.load()
     made = table("", "notebook", "title", "last runs")
     for notebook in book.notebooks:
         path = book.path(notebook)
@@ -120,7 +113,7 @@ def check(names: Names = None, profile: Profile = "smoke") -> None:
     from . import baselines
     from .console import console, table
 
-    book = _load_settings()
+    book = settings_module.load()
     found = _records(names or [], profile)
     if not found:
         raise InputError(f"runs/ holds no {profile} records to check; run: densebook run --profile {profile}")
@@ -157,7 +150,7 @@ def accept(names: Names = None, profile: Profile = "smoke") -> None:
     from . import baselines
     from .console import console, table
 
-    book = _load_settings()
+    book = settings_module.load()
     found = [r for r in _records(names or [], profile) if r["status"] == "ok"]
     if not found:
         raise InputError(f"runs/ holds no good {profile} records to accept; run: densebook run --profile {profile}")
@@ -176,7 +169,7 @@ def publish(names: Names = None, profile: Profile = "cpu") -> None:
     from .plan import resolve
     from .publish import publish as publish_one
 
-    book = _load_settings()
+    book = settings_module.load()
     for notebook in resolve(book, names or []):
         size = publish_one(book, notebook, profile)
         console.print(f"{notebook:<34} {size / 1000:6.0f} kB of outputs")
@@ -192,12 +185,9 @@ def bench(
     from . import bench as benchmarks
     from .console import console, table
 
-    book = _load_settings()
+    book = settings_module.load()
     for topic in topics or benchmarks.TOPICS:
-        if topic not in benchmarks.TOPICS:
-            from densebook.core.errors import nearest
-
-            raise InputError(f"no benchmark is called {topic!r}{nearest(topic, benchmarks.TOPICS)}")
+        benchmarks.check_topic(topic)  # all of them, before the first is measured
     for topic in topics or benchmarks.TOPICS:
         result = benchmarks.run_topic(book, topic, not quick, lambda line: console.print(f"[dim]{line}[/]"))
         extra = list(dict.fromkeys(k for row in result["rows"] for k in row if k not in ("case", "implementation", "cpu_seconds", "ratio")))
@@ -223,7 +213,7 @@ def site(out: Annotated[Path, typer.Option(help="Where the pages go.")] = Path("
     from . import site as pages
     from .console import console
 
-    book = _load_settings()
+    book = settings_module.load()
     folder = out if out.is_absolute() else book.root / out
     index = pages.build(book.root, folder)
     console.print(f"The site is built. To read it (search needs http): python -m http.server --directory {out}, then open {index.name}")

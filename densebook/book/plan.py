@@ -82,10 +82,15 @@ def convert(name: str, text: str, known: dict[str, tuple[str, object]], notebook
         raise InputError(f"parameter {name}={text!r} of {notebook} is not of type {kind}") from error
 
 
-def plan(settings: Settings, names: list[str], profile: str, parameters: dict[str, str]) -> list[Job]:
-    """The jobs for `names`, every name, profile, parameter and type checked; nothing is started or written."""
+def check_profile(settings: Settings, profile: str) -> None:
+    """Raises InputError with the nearest right name for a profile that settings.ini does not have."""
     if profile not in settings.budgets:
         raise InputError(f"profile {profile!r} is not in settings.ini{nearest(profile, settings.budgets)}")
+
+
+def plan(settings: Settings, names: list[str], profile: str, parameters: dict[str, str]) -> list[Job]:
+    """The jobs for `names`, every name, profile, parameter and type checked; nothing is started or written."""
+    check_profile(settings, profile)
     for reserved in ("profile", "out_dir"):
         if reserved in parameters:
             raise InputError(f"-p {reserved}=... is set by the runner; {'use --profile' if reserved == 'profile' else 'leave it out'}")
