@@ -1,0 +1,1 @@
+"""Rendering: cameras, a rasteriser, gradients that reach silhouettes, textures and light."""
