@@ -31,23 +31,43 @@ def style() -> None:
     )
 
 
-def png(figure, colors: int = 256) -> bytes:
-    """A matplotlib figure as a PNG of at most `colors` colours (a third of the bytes, no difference to the eye)."""
+def png(figure, colors: int = 256, dither: bool = False) -> bytes:
+    """A matplotlib figure as a PNG of at most `colors` colours (a third of the bytes, no difference to the eye).
+
+    `dither` is for soft shading, where plain rounding draws bands: each pixel's error goes on to its neighbours (Floyd and
+    Steinberg 1976). It costs bytes, a tenth to a half more; the paper colour stays free of dots.
+    """
     from PIL import Image
 
     raw = io.BytesIO()
     figure.savefig(raw, format="png")
     raw.seek(0)
-    picture = Image.open(raw).convert("RGB").quantize(colors, dither=Image.Dither.NONE)
+    picture = Image.open(raw).convert("RGB")
+    picture = _dithered(picture, colors) if dither else picture.quantize(colors, dither=Image.Dither.NONE)
     small = io.BytesIO()
     picture.save(small, format="png", optimize=True)
     return small.getvalue()
 
 
-def show(figure, caption: str, alt: str, record=None, name: str = "") -> None:
+def _dithered(picture, colors: int):
+    """A PIL picture in `colors` colours, the error diffused; where it has its most frequent colour, it keeps it."""
+    from PIL import Image
+
+    paper = max(picture.getcolors(picture.width * picture.height))[1]
+    found = picture.quantize(colors - 1, kmeans=2).getpalette()[: 3 * (colors - 1)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*found, *paper])
+    index = np.array(picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG))
+    index[(np.asarray(picture) == paper).all(axis=-1)] = len(found) // 3
+    kept = Image.fromarray(index)
+    kept.putpalette([*found, *paper])
+    return kept
+
+
+def show(figure, caption: str, alt: str, record=None, name: str = "", dither: bool = False) -> None:
     """Show a figure with its caption and alt text, close it, and keep it with the record as figures/<name>.png.
 
-    `caption` says what to see; `alt` describes the picture to someone who cannot. Both are required.
+    `caption` says what to see; `alt` describes the picture to someone who cannot. Both are required. `dither` as in `png`.
     """
     import matplotlib.pyplot as plt
     from IPython.display import Image, Markdown, display
@@ -56,7 +76,7 @@ def show(figure, caption: str, alt: str, record=None, name: str = "") -> None:
 
     if not caption or not alt:
         raise InputError("a picture needs both a caption and an alt text")
-    data = png(figure)
+    data = png(figure, dither=dither)
     plt.close(figure)
     if record is not None and name:
         with atomic_path(Path(record.folder) / "figures" / f"{name}.png") as temporary:
