@@ -1,4 +1,5 @@
-"""Data by name: `get(name)` gives a path, `available()` the names; procedural toys in `densebook.data.toy`.
+"""Data by name: `get(name)` gives a path, `available()` the names; procedural toys in `densebook.data.toy`,
+pictures and radiance maps in `densebook.data.images`.
 
 Importing this loads nothing: what is named below is imported when it is used.
 """
@@ -6,17 +7,18 @@ Importing this loads nothing: what is named below is imported when it is used.
 import importlib
 
 _REGISTRY = ("available", "check_folder", "describe", "download", "get")
-_TOY = ("mesh_or_toy",)
-__all__ = (*_REGISTRY, *_TOY, "registry", "toy")
+_TOY = ("environment_or_toy", "mesh_or_toy")
+_IMAGES = ("read_hdr", "read_image", "write_image")
+_MODULES = ("images", "registry", "toy")
+__all__ = (*_REGISTRY, *_TOY, *_IMAGES, *_MODULES)
 
 
 def __getattr__(name: str):
-    if name in ("registry", "toy"):
+    if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    if name in _REGISTRY:
-        return getattr(importlib.import_module(f"{__name__}.registry"), name)
-    if name in _TOY:
-        return getattr(importlib.import_module(f"{__name__}.toy"), name)
+    for module, names in (("registry", _REGISTRY), ("toy", _TOY), ("images", _IMAGES)):
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

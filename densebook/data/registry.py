@@ -67,6 +67,11 @@ def upright(name: str) -> list[list[int]]:
     return _entry(name)["upright"]
 
 
+def texture(name: str) -> str:
+    """The file name of the picture that belongs on the mesh `name` where the mesh's file does not say so; '' for none."""
+    return _entry(name).get("texture", "")
+
+
 def _inside(folder: Path, path: str) -> Path:
     """`folder / path`; refused when that leaves the folder, by '..', by an absolute path or through a link."""
     pure = PurePosixPath(path)

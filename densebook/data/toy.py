@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from densebook.core.errors import InputError, nearest
 from densebook.core.seeds import generator as seeded
-from densebook.geometry.mesh import Mesh, face_normals, load, normalize, sample_surface, transform, vertex_normals
+from densebook.geometry.mesh import Mesh, face_normals, join, load, normalize, sample_surface, transform, vertex_normals
 
+SUN = torch.tensor([0.5, math.sqrt(0.5), 0.5])  # unit, towards the sun of `environment`
 SIZE = 1.8  # longest side: within [-1, 1]^3 with a margin of 0.1, so that a grid over it has a closed border
 
 
@@ -107,6 +109,103 @@ def cube_mesh(size: float = 1.0) -> Mesh:
     return Mesh((bits.float() - 0.5) * size, faces)
 
 
+def _noise_texture(cells: tuple[int, int], texel: int, seed: int) -> Float[Tensor, "h w 3"]:
+    """A checkerboard of `cells` squares of `texel` pixels, no two of one colour, each shaded from corner to corner.
+
+    Every second square is dark, and the shading differs from left to right and from top to bottom, so that no turn, mirror
+    or shift of the picture repeats it.
+    """
+    rows, columns = cells
+    hues = torch.rand(rows, columns, 3, generator=seeded(seed))
+    bright = (torch.arange(rows)[:, None] + torch.arange(columns)) % 2
+    hues = hues * (0.25 + 0.6 * bright[..., None]) + 0.05
+    ramp = torch.linspace(0.55, 1.0, texel)
+    shade = (ramp[:, None] * ramp.flip(0)).repeat(rows, columns)
+    return hues.repeat_interleave(texel, 0).repeat_interleave(texel, 1) * shade[..., None]
+
+
+def textured_cube(size: float = 1.0) -> Mesh:
+    """`cube_mesh` with a texture: each side has its own third of the upper or lower half of one picture; edges are seams.
+
+    Seen from outside a side's picture is upright and not mirrored.
+    """
+    cube = cube_mesh(size)
+    outward = face_normals(cube).round()
+    up = torch.tensor([0.0, 1, 0]).expand_as(outward).clone()
+    up[outward[:, 1] != 0] = outward[outward[:, 1] != 0][:, [0, 2, 1]] * -1  # of the top side -z, of the bottom z
+    right = torch.linalg.cross(up, outward)
+    square = (cube.triangles / size) @ torch.stack([right, up], dim=2) + 0.5  # from 0 to 1 over each side
+    side = torch.arange(12) // 2
+    cell = torch.stack([side % 3, side // 3], dim=1)[:, None]
+    uv = (0.02 + 0.96 * square + cell) / torch.tensor([3.0, 2.0])  # a margin: a side's border shows nothing of the next
+    return replace(cube, uv=uv, textures=(_noise_texture((8, 12), 12, 5),))
+
+
+def textured_blob(subdivisions: int = 3) -> Mesh:
+    """`blob_mesh` with a texture in place of colours: u is the angle around y, with a seam, v the height angle."""
+    blob, directions = blob_mesh(subdivisions), icosphere(subdivisions).vertices
+    x, y, z = directions.unbind(dim=1)
+    u = (torch.atan2(x, z) / (2 * math.pi) + 0.5)[blob.faces]
+    u = u + ((u.amax(dim=1, keepdim=True) - u) > 0.5)  # across the seam: on to the picture's next copy
+    pole = ((x.abs() + z.abs()) < 1e-6)[blob.faces]
+    others = (u.masked_fill(pole, 0).sum(dim=1, keepdim=True) / (~pole).sum(dim=1, keepdim=True)).expand_as(u)
+    v = (y.clamp(-1, 1).asin() / math.pi + 0.5)[blob.faces]
+    uv = torch.stack([torch.where(pole, others, u), v], dim=-1)  # at a pole every u is right: the middle of the other two
+    return replace(blob, colors=None, uv=uv, textures=(_noise_texture((8, 16), 12, 6),))
+
+
+def environment(size: tuple[int, int] = (64, 128)) -> Float[Tensor, "h w 3"]:
+    """An outdoor light: blue sky, brighter to the horizon, brown ground, and a warm sun 45 degrees up towards +x and +z.
+
+    Equirectangular linear radiance of `size` (height, width), y up: the top row looks along +y, the middle column along
+    -z, the right half towards +x. The sun (a lobe of about 4 degrees) gives about as much light as the sky.
+    """
+    for name, value in zip(("height", "width"), size, strict=True):
+        _whole(name, value, 2, 8192)
+    height, width = size
+    elevation = math.pi * (0.5 - (torch.arange(height) + 0.5) / height)[:, None]
+    azimuth = 2 * math.pi * ((torch.arange(width) + 0.5) / width - 0.5)[None]
+    directions = torch.stack(
+        [elevation.cos() * azimuth.sin(), elevation.sin().expand(height, width), -elevation.cos() * azimuth.cos()], dim=-1
+    )
+    up = directions[..., 1:2]
+    sky = torch.lerp(torch.tensor([0.9, 0.95, 1.0]), torch.tensor([0.2, 0.4, 0.85]), up.clamp_min(0).sqrt())
+    ground = torch.tensor([0.22, 0.18, 0.13]) * (0.6 + 0.4 * torch.exp(4 * up.clamp_max(0)))
+    lobe = torch.exp(400 * (directions @ SUN - 1))[..., None] * torch.tensor([130.0, 115.0, 90.0])
+    return torch.where(up > 0, sky, ground) + lobe
+
+
+def scene() -> Mesh:
+    """Things on a square of ground at y = 0, joined, y up, within 2 metres: a small world to render.
+
+    `objects`: 0 ground, 1 textured cube, 2 textured blob, 3 a torus of one colour, 4 a blob with vertex colours, 5 an
+    orange ball; the cube is turned, the blobs and the ball stand around it, the torus lies before it.
+    """
+    ground = Mesh([[-1.5, 0, -1.5], [-1.5, 0, 1.5], [1.5, 0, 1.5], [1.5, 0, -1.5]], [[0, 1, 2], [0, 2, 3]])
+    things = [  # mesh, longest side, turn around y, x, z
+        (textured_cube(), 0.7, 0.5, 0.0, 0.0),
+        (textured_blob(3), 0.6, 0.0, -0.75, -0.3),
+        (_painted(torus_mesh(segments=48, sides=24), (0.1, 0.35, 0.3)), 0.6, 0.0, 0.35, 0.8),
+        (blob_mesh(3, seeded(3)), 0.5, 1.0, 0.75, -0.5),
+        (_painted(icosphere(3), (0.8, 0.3, 0.05)), 0.4, 0.0, -0.6, 0.65),
+    ]
+    return join([_painted(ground, (0.45, 0.45, 0.42)), *(_standing(*thing) for thing in things)])
+
+
+def _painted(mesh: Mesh, color: tuple[float, float, float]) -> Mesh:
+    return replace(mesh, face_colors=torch.tensor(color).expand(len(mesh.faces), 3))
+
+
+def _standing(mesh: Mesh, size: float, turn: float, x: float, z: float) -> Mesh:
+    """`mesh` scaled to `size`, turned around y by `turn` radians, standing on y = 0 at x, z."""
+    mesh = normalize(mesh, size)
+    T = torch.eye(4, dtype=torch.float64)
+    T[0, 0] = T[2, 2] = math.cos(turn)
+    T[0, 2], T[2, 0] = math.sin(turn), -math.sin(turn)
+    T[:3, 3] = torch.tensor([x, -float(mesh.vertices[:, 1].min()), z])
+    return transform(mesh, T)
+
+
 def point_cloud(
     count: int = 1000, generator: torch.Generator | None = None, noise: float = 0.0
 ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]]:
@@ -126,16 +225,38 @@ def mesh_or_toy(
 ) -> tuple[Mesh, Path | None]:
     """The mesh that a notebook reads, with the file it came from: for data "real" the one called `name`, for "toy" the blob.
 
-    Both are centred, y up, and `size` metres along their longest side (1.8: within [-1, 1]^3 with a margin).
+    Both are centred, y up, and `size` metres along their longest side (1.8: within [-1, 1]^3 with a margin). A real one
+    has its texture where it has one; the blob has vertex colours (`textured_blob` has a texture).
     `subdivisions` is for the blob. Raises InputError for another `data`, and where `densebook.data.get` does.
     """
-    if data == "toy":
+    if not _real(data):
         return normalize(blob_mesh(subdivisions).to(dtype), size), None
-    if data != "real":
-        raise InputError(f"data {data!r} is not one of this book's{nearest(str(data), ('toy', 'real'))}")
-    from . import registry
+    from . import images, registry
 
     path = registry.get(name)
+    mesh = load(path, dtype=torch.float64)
+    if (picture := registry.texture(name)) and mesh.uv is not None:
+        mesh = replace(mesh, textures=(images.read_image(registry.get(name, picture)).double(),))
     turn = torch.eye(4, dtype=torch.float64)
     turn[:3, :3] = torch.tensor(registry.upright(name), dtype=torch.float64)
-    return normalize(transform(load(path, dtype=torch.float64), turn), size).to(dtype), path
+    return normalize(transform(mesh, turn), size).to(dtype), path
+
+
+def environment_or_toy(data: str, name: str, size: tuple[int, int] = (64, 128)) -> tuple[Float[Tensor, "h w 3"], Path | None]:
+    """The light of a scene, with the file it came from: for data "real" the map called `name`, for "toy" `environment(size)`.
+
+    Equirectangular linear radiance, y up, float32. Raises InputError for another `data`, and where `densebook.data.get`
+    and `densebook.data.images.read_hdr` do.
+    """
+    if not _real(data):
+        return environment(size), None
+    from . import images, registry
+
+    path = registry.get(name)
+    return images.read_hdr(path), path
+
+
+def _real(data: str) -> bool:
+    if data not in ("toy", "real"):
+        raise InputError(f"data {data!r} is not one of this book's{nearest(str(data), ('toy', 'real'))}")
+    return data == "real"
