@@ -7,7 +7,6 @@ Clouds are y up, look towards +z, are centred on the mean of their points and ha
 from __future__ import annotations
 
 import math
-import pickle
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -343,7 +342,7 @@ def _arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
             found = _fields(path, whole, names)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
             raise
         hint = "it holds pickled objects, which can run code" if "pickle" in str(error).lower() else str(error)[:80]
