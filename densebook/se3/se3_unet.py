@@ -45,13 +45,19 @@ def canonical_order(
     symmetric points stay in the order given. Raises InputError for a bad shape, dtype, NaN or an unsorted batch.
     """
     points, batch = _cloud(points, batch)
+    return _along(points, batch)[0]
+
+
+def _along(points: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """`canonical_order` of centred points, and how far each point lies along the direction (N,), metres, float64."""
     y = points.double()
     square = y.square().sum(1, keepdim=True)
     v, w = (_unit(y.new_zeros(int(batch[-1]) + 1, 3).index_add(0, batch, square**p * y)) for p in (1, 2))
     aside = torch.linalg.cross(v, w)
-    along = v + torch.where(aside.norm(dim=1, keepdim=True) > 1e-6, _unit(aside), 0.0)
-    order = (y * along[batch]).sum(1).argsort(stable=True)
-    return order[batch[order].argsort(stable=True)]
+    direction = _unit(v + torch.where(aside.norm(dim=1, keepdim=True) > 1e-6, _unit(aside), 0.0))
+    height = (y * direction[batch]).sum(1)
+    order = height.argsort(stable=True)
+    return order[batch[order].argsort(stable=True)], height
 
 # %% ../../nbs/se3/32_se3_unet.ipynb #02c43515
 @torch.no_grad()
@@ -67,14 +73,14 @@ def farthest_points(
     Memory is about 16 numbers a point. Raises InputError for bad points or batch, and where `keep` asks for no point or too many.
     """
     points, batch = _cloud(points, batch)
-    order, sizes, taken, start = canonical_order(points, batch), batch.bincount().tolist(), [], 0
-    for cloud, size in enumerate(sizes):
+    (order, height), taken, start = _along(points, batch), [], 0
+    for cloud, size in enumerate(batch.bincount().tolist()):
         if size:
             count = _count(keep, size, cloud)
             mine = order[start : start + size]
             x = points[mine].T.contiguous()
             within = 4 * torch.finfo(x.dtype).eps * math.sqrt(x.square().sum(0).amax().item())
-            taken.append(mine[_farthest(x, count, within)])
+            taken.append(mine[_farthest(x, height[mine], count, within)])
         start += size
     return torch.cat(taken)
 
@@ -93,23 +99,23 @@ def _count(keep: int | float, size: int, cloud: int) -> int:
 SMALL = 4096  # points up to which all of them are candidates all the time
 
 
-def _farthest(x: Tensor, count: int, within: float) -> Tensor:
-    """Positions (count,) of the farthest points of one centred cloud x (3, N) in canonical order."""
+def _farthest(x: Tensor, height: Tensor, count: int, within: float) -> Tensor:
+    """Positions (count,) of the farthest points of one centred cloud x (3, N) in canonical order, that is sorted by `height`."""
     nodes = x.shape[1]
     d = x.square().sum(0)
-    first = (d >= _band(d, within)).to(torch.uint8).argmax()
+    first = (d >= _band(d, within)).view(torch.uint8).argmax()
     d = (x - x.index_select(1, first)).square_().sum(0).index_fill_(0, first, -1.0)
     taken, missing = [first[None]], count - 1
     while missing:
         low, near = -1.0, slice(None)
-        if nodes > SMALL:  # only the farthest sixteenth can be next: the others have to wait until these are covered
-            low = min(d.topk(max(nodes // 16, 1024)).values[-1].item(), _band(d, within))
+        if nodes > SMALL:  # only the farthest few can be next: the others wait until these are covered
+            low = min(d.topk(max(nodes // 64, 512)).values[-1].item(), _band(d, within))
             near = (d >= low).nonzero()[:, 0]
         new = _among(x[:, near], d[near], missing, low, within)
         taken.append(new if nodes <= SMALL else near[new])
         missing -= len(new)
         if missing:
-            _cover(x, d, taken[-1])
+            _cover(x, d, height, taken[-1])
     return torch.cat(taken)
 
 
@@ -126,7 +132,7 @@ def _among(x: Tensor, d: Tensor, most: int, low: float, within: float) -> Tensor
         band = _band(d, within)
         if band < low:
             break
-        next_ = (d >= band).to(torch.uint8).argmax()
+        next_ = (d >= band).view(torch.uint8).argmax()
         taken.append(next_)
         torch.sub(x, x.index_select(1, next_), out=apart)
         torch.sum(apart.square_(), 0, out=new)
@@ -134,14 +140,16 @@ def _among(x: Tensor, d: Tensor, most: int, low: float, within: float) -> Tensor
     return torch.stack(taken)
 
 
-def _cover(x: Tensor, d: Tensor, new: Tensor, block: int = 8192) -> None:
-    """Lower the squared distances d by the points just taken, some of both at a time so that they stay in the cache."""
+def _cover(x: Tensor, d: Tensor, height: Tensor, new: Tensor, block: int = 2048) -> None:
+    """Lower the squared distances d by the points just taken, slab by slab: a point too far above or below a slab changes nothing there."""
     for low in range(0, len(d), block):
+        part, slab = d[low : low + block], height[low : low + block]
+        reach = (1 + 1e-4) * part.amax().clamp_min(0).sqrt()
+        close = new[(height[new] > slab[0] - reach) & (height[new] < slab[-1] + reach)]
         a, b, c = x[:, None, low : low + block]
-        for some in new.split(16):
+        for some in close.split(16) if len(close) else ():
             s = x[:, some, None]
             apart = (a - s[0]).square_().add_((b - s[1]).square_()).add_((c - s[2]).square_())
-            part = d[low : low + block]
             torch.minimum(part, apart.amin(0), out=part)
     d.index_fill_(0, new, -1.0)
 
