@@ -12,7 +12,7 @@ from torch import Tensor
 
 from densebook.core.errors import InputError
 from densebook.core.files import atomic_path
-from densebook.geometry.mesh_materials import MOST_PIXELS, Bad, decode, encode
+from densebook.geometry.mesh_common import MOST_PIXELS, Bad, decode, encode
 
 
 def read_image(path: str | Path) -> Float[Tensor, "H W 3"]:

@@ -235,7 +235,7 @@ def mesh_or_toy(
 
     path = registry.get(name)
     mesh = load(path, dtype=torch.float64)
-    if (picture := registry.texture(name)) and mesh.uv is not None:
+    if picture := registry.texture(name):
         mesh = replace(mesh, textures=(images.read_image(registry.get(name, picture)).double(),))
     turn = torch.eye(4, dtype=torch.float64)
     turn[:3, :3] = torch.tensor(registry.upright(name), dtype=torch.float64)

@@ -365,14 +365,15 @@ def sample_surface(
     return (mesh.triangles[faces] * barycentrics[..., None]).sum(dim=1), faces, barycentrics
 
 
-def load(path: str | Path, dtype: torch.dtype = torch.float32) -> Mesh:
+def load(path: str | Path, dtype: torch.dtype = torch.float32, textures: bool = True) -> Mesh:
     """Read a triangle mesh from an OBJ, PLY, GLB, glTF or STL file; see `densebook.geometry.mesh_files`.
 
-    Raises one InputError, naming the file (and the line, in OBJ and ASCII PLY), for anything that is not a mesh.
+    OBJ and glTF bring their materials along; `textures=False` opens none. Raises one InputError, naming the file (and the
+    line, in OBJ and ASCII PLY), for anything that is not a mesh and for materials and pictures that are missing.
     """
     from . import mesh_files
 
-    return mesh_files.load(path, dtype)
+    return mesh_files.load(path, dtype, textures)
 
 
 def save(mesh: Mesh, path: str | Path) -> Path:

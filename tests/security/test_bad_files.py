@@ -342,11 +342,11 @@ def test_a_small_glb_does_not_become_a_huge_mesh(write):
         document["nodes"] = [{"mesh": 0}] * 200_000
         document["scenes"] = [{"nodes": list(range(200_000))}]
 
-    from densebook.geometry import mesh_files
+    from densebook.geometry import mesh_gltf
 
     path = write("m.glb", glb(change=change))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mesh_files, "_MOST", 100_000)
+        patch.setattr(mesh_gltf, "_MOST", 100_000)
         refused(path, "repeats its meshes")
 
 

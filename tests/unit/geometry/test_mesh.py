@@ -374,9 +374,9 @@ def test_textured_seams_close(tmp_path):
 def test_obj_says_everything(tmp_path):
     """Quads, negative and forward indices, comments, continued lines, CRLF, weights and statements without geometry."""
     text = "mtllib no.mtl\r\n# made by hand\r\nf 5//1 6//2 7//3\r\nv 0 0 0 # origin\r\nv 1 0 0 1.0\r\nv 1 1 0\r\nv 0 1 0\r\n"
-    text += "usemtl red\r\nf -4/1/1 -3/2/2 \\\r\n -2 -1\r\n\r\nv 0 0 1\r\nv 1 0 1e0\r\nv +1 1. 1\r\ng a b c\r\ns off"
+    text += "usemtl red\r\nf -4//1 -3//2 \\\r\n -2 -1\r\n\r\nv 0 0 1\r\nv 1 0 1e0\r\nv +1 1. 1\r\ng a b c\r\ns off"
     (tmp_path / "m.obj").write_bytes(text.encode())
-    mesh = load(tmp_path / "m.obj")
+    mesh = load(tmp_path / "m.obj", textures=False)
     assert mesh.faces.tolist() == [[4, 5, 6], [0, 1, 2], [0, 2, 3]] and mesh.colors is None
     (tmp_path / "m.obj").write_text("v 0 0 0 1 0 0\nv 1 0 0 0 1 0\nv 0 1 0 0.5 0.5 0.5\nf 1 2 3\n")
     assert load(tmp_path / "m.obj").colors[2].tolist() == pytest.approx([0.21404] * 3, abs=1e-4)
