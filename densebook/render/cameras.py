@@ -18,10 +18,11 @@ from ..core.errors import InputError
 from ..geometry import poses
 
 # %% auto #0
-__all__ = ['Camera', 'intrinsics', 'look_at', 'orbit', 'to_opengl', 'clip_from_world', 'from_opengl', 'sample_texture',
-           'directions_to_uv', 'uv_to_directions', 'sample_environment']
+__all__ = ['Camera', 'intrinsics', 'look_at', 'orbit', 'to_opengl', 'clip_from_world', 'from_opengl', 'to_opencv', 'from_opencv',
+           'to_pytorch3d', 'from_pytorch3d', 'to_blender', 'from_blender', 'sample_texture', 'directions_to_uv',
+           'uv_to_directions', 'sample_environment', 'tone_map']
 
-# %% ../../nbs/render/40_cameras.ipynb #959762a5
+# %% ../../nbs/render/40_cameras.ipynb #88f2bdb6
 def _size(size) -> tuple[int, int]:
     """`size` as (height, width), both whole and at least one pixel."""
     try:
@@ -33,49 +34,34 @@ def _size(size) -> tuple[int, int]:
         raise InputError(f"size is {size}; give (height, width) in whole pixels, each at least 1")
     return height, width
 
-
-def _rows(name: str, x, *tail: int) -> Tensor:
+# %% ../../nbs/render/40_cameras.ipynb #f7c7726f
+def _typed(name: str, x, *tail: int) -> Tensor:
     """`x`, known to be a float32 or float64 tensor whose shape ends in `tail`."""
     if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"{name} must be a float32 or float64 tensor, got {kind}; convert it with torch.as_tensor(x).float()")
     if x.ndim < len(tail) or tuple(x.shape[x.ndim - len(tail) :]) != tail:
-        raise InputError(f"{name} has shape {tuple(x.shape)}; it must end in {tail}")
+        raise InputError(f"{name} has shape {tuple(x.shape)}; it must be (..., {', '.join(map(str, tail))})")
     return x
 
-# %% ../../nbs/render/40_cameras.ipynb #20d42ca0
-@dataclass(frozen=True, eq=False)
-class Camera:
-    """A pinhole camera: x right, y down, z forward, pixel (u, v) with centres at integer + 0.5, u = (K p)_1 / (K p)_3.
+# %% ../../nbs/render/40_cameras.ipynb #fc186d78
+def _check_camera(K, cam_from_world, near) -> None:
+    """Refuse what is no pinhole camera."""
+    for name, x, shape in (("K", K, (3, 3)), ("cam_from_world", cam_from_world, (4, 4))):
+        if tuple(_typed(name, x).shape) != shape:
+            raise InputError(f"{name} has shape {tuple(x.shape)}; it must be {shape}, one camera at a time")
+    poses._same_kind(K=K, cam_from_world=cam_from_world)
+    poses._poses("cam_from_world", cam_from_world.detach())
+    numbers = K.detach().tolist()
+    (fx, _, _), (lower, fy, _), last = numbers
+    if not (all(map(math.isfinite, sum(numbers, []))) and fx > 0 and fy > 0 and lower == 0 and last == [0, 0, 1]):
+        raise InputError(f"K is {numbers}; it must be ((fx, skew, cx), (0, fy, cy), (0, 0, 1)) with fx, fy > 0, in pixels")
+    if not (near > 0 and math.isfinite(near)):
+        raise InputError(f"near is {near}; give a positive depth in metres")
 
-    Raises InputError for a K that is not upper triangular with positive focal lengths and last row (0, 0, 1), a
-    cam_from_world that is not rigid, an empty image, and tensors of different dtype or device.
-    """
-
-    K: Float[Tensor, "3 3"]  # intrinsics, pixels
-    cam_from_world: Float[Tensor, "4 4"]  # rigid: world to camera, metres
-    size: tuple[int, int]  # height and width, pixels
-    near: float = 0.01  # nearest depth that is drawn, metres
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", _size(self.size))
-        K, T = self.K, self.cam_from_world
-        for name, x, shape in (("K", K, (3, 3)), ("cam_from_world", T, (4, 4))):
-            if tuple(_rows(name, x).shape) != shape:
-                raise InputError(f"{name} has shape {tuple(x.shape)}, it must be {shape}; one camera at a time")
-        poses._same_kind(K=K, cam_from_world=T)
-        poses._poses("cam_from_world", T.detach())
-        numbers = K.detach().tolist()
-        (fx, _, _), (lower, fy, _), last = numbers
-        if not (all(map(math.isfinite, sum(numbers, []))) and fx > 0 and fy > 0 and lower == 0 and last == [0, 0, 1]):
-            raise InputError(f"K is {numbers}; it must be ((fx, skew, cx), (0, fy, cy), (0, 0, 1)) with fx, fy > 0, in pixels")
-        if not (self.near > 0 and math.isfinite(self.near)):
-            raise InputError(f"near is {self.near}; give a positive depth in metres")
-
-    @property
-    def center(self) -> Float[Tensor, "3"]:
-        """Where the camera stands in the world, metres."""
-        return -self.cam_from_world[:3, :3].mT @ self.cam_from_world[:3, 3]
+# %% ../../nbs/render/40_cameras.ipynb #8a6899d8
+class _Pinhole:
+    """The formulas of `Camera`."""
 
     def project(self, points: Float[Tensor, "*batch 3"]) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"]]:
         """Pixel coordinates (u, v) of world points and their depth along z in metres.
@@ -83,7 +69,7 @@ class Camera:
         A point at or behind the camera's plane (depth <= 0) has no picture: its uv is NaN, and carries no gradient.
         Differentiable in the points, K and cam_from_world. Raises InputError for another dtype or shape.
         """
-        poses._same_kind(K=self.K, points=_rows("points", points, 3))
+        poses._same_kind(K=self.K, points=_typed("points", points, 3))
         local = points @ self.cam_from_world[:3, :3].mT + self.cam_from_world[:3, 3]
         depth = local[..., 2]
         front = depth > 0
@@ -96,21 +82,9 @@ class Camera:
 
         Differentiable in all of it. Raises InputError for another dtype or shape.
         """
-        poses._same_kind(K=self.K, uv=_rows("uv", uv, 2), depth=_rows("depth", depth))
+        poses._same_kind(K=self.K, uv=_typed("uv", uv, 2), depth=_typed("depth", depth))
         local = self._plane(uv) * depth[..., None]
         return (local - self.cam_from_world[:3, 3]) @ self.cam_from_world[:3, :3]
-
-    def rays(self) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W 3"]]:
-        """Origins and unit directions in the world of the rays through the pixel centres, (H, W, 3) each.
-
-        Differentiable in K and cam_from_world. Origins are one point, expanded without memory.
-        """
-        height, width = self.size
-        v = torch.arange(height, dtype=self.K.dtype, device=self.K.device) + 0.5
-        u = torch.arange(width, dtype=self.K.dtype, device=self.K.device) + 0.5
-        uv = torch.stack(torch.meshgrid(u, v, indexing="xy"), dim=-1)
-        directions = F.normalize(self._plane(uv), dim=-1) @ self.cam_from_world[:3, :3]
-        return self.center.expand_as(directions), directions
 
     def _plane(self, uv: Tensor) -> Tensor:
         """Points at depth 1, in camera coordinates, that are seen at `uv`."""
@@ -118,17 +92,46 @@ class Camera:
         x = (uv[..., 0] - self.K[0, 2] - self.K[0, 1] * y) / self.K[0, 0]
         return torch.stack((x, y, torch.ones_like(x)), dim=-1)
 
+# %% ../../nbs/render/40_cameras.ipynb #3b638a08
+@dataclass(frozen=True, eq=False)
+class Camera(_Pinhole):
+    """A pinhole camera: x right, y down, z forward, pixel centres at integer + 0.5. Hartley and Zisserman 2004, Eq. 6.8.
+
+    Raises InputError for a K that is not upper triangular with positive focal lengths and last row (0, 0, 1), a
+    cam_from_world that is not rigid, an empty image, and tensors of different dtype or device.
+    """
+
+    K: Float[Tensor, "3 3"]  # intrinsics, pixels
+    cam_from_world: Float[Tensor, "4 4"]  # rigid: world to camera, metres
+    size: tuple[int, int]  # height and width, pixels
+    near: float = 0.01  # nearest depth that is drawn, metres
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _size(self.size))
+        _check_camera(self.K, self.cam_from_world, self.near)
+
+    @property
+    def center(self) -> Float[Tensor, "3"]:
+        """Where the camera stands in the world, metres."""
+        return -self.cam_from_world[:3, :3].mT @ self.cam_from_world[:3, 3]
+
+    def rays(self) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W 3"]]:
+        """Origins (one point, expanded) and unit directions in the world of the rays through the pixel centres; differentiable."""
+        v, u = (torch.arange(n, dtype=self.K.dtype, device=self.K.device) + 0.5 for n in self.size)
+        uv = torch.stack(torch.meshgrid(u, v, indexing="xy"), dim=-1)
+        directions = F.normalize(self._plane(uv), dim=-1) @ self.cam_from_world[:3, :3]
+        return self.center.expand_as(directions), directions
+
     def to(self, *arguments, **keywords) -> Camera:
-        """The camera on another device or in another float type, as `Tensor.to` takes them."""
+        """The camera on another device or in another float type, as `Tensor.to` takes them; lost digits do not come back."""
         return replace(self, K=self.K.to(*arguments, **keywords), cam_from_world=self.cam_from_world.to(*arguments, **keywords))
 
     def resized(self, size: tuple[int, int]) -> Camera:
-        """The same view with another number of pixels, (height, width): K's first two rows are scaled, and nothing else."""
-        height, width = _size(size)
-        scale = self.K.new_tensor([[width / self.size[1]], [height / self.size[0]], [1.0]])
-        return replace(self, K=self.K * scale, size=(height, width))
+        """The same view in another number of pixels, (height, width)."""
+        (height, width), (old_height, old_width) = _size(size), self.size
+        return replace(self, K=self.K * self.K.new_tensor([[width / old_width], [height / old_height], [1.0]]), size=(height, width))
 
-# %% ../../nbs/render/40_cameras.ipynb #5f625141
+# %% ../../nbs/render/40_cameras.ipynb #697ddf2d
 def _floats(**values) -> list[Tensor]:
     """Numbers, sequences and tensors as tensors of one type: that of the first floating tensor among them, else float32."""
     like = next((v for v in values.values() if isinstance(v, Tensor) and v.is_floating_point()), torch.zeros(()))
@@ -143,7 +146,7 @@ def _floats(**values) -> list[Tensor]:
         found.append(x)
     return found
 
-
+# %% ../../nbs/render/40_cameras.ipynb #ba965447
 def intrinsics(
     size: tuple[int, int],  # height and width, pixels
     fov: float | Float[Tensor, ""],  # vertical field of view, radians
@@ -161,7 +164,7 @@ def intrinsics(
     rows = (f, zero, zero + width / 2), (zero, f, zero + height / 2), (zero, zero, zero + 1)
     return torch.stack([torch.stack(row) for row in rows])
 
-# %% ../../nbs/render/40_cameras.ipynb #d339f4a3
+# %% ../../nbs/render/40_cameras.ipynb #5981dceb
 def look_at(
     eye: Sequence[float] | Float[Tensor, "3"],  # where the camera stands, metres
     target: Sequence[float] | Float[Tensor, "3"] = (0.0, 0.0, 0.0),  # what the middle of the picture shows, metres
@@ -176,11 +179,11 @@ def look_at(
     for name, x in (("eye", eye), ("target", target), ("up", up)):
         if x.shape != (3,):
             raise InputError(f"{name} has shape {tuple(x.shape)}; give three numbers")
-    forward = target - eye
-    right = torch.linalg.cross(forward, up)
-    if not float(right.detach().norm()) > 1e-6 * float(forward.detach().norm() * up.detach().norm()):
+    forward = F.normalize(target - eye, dim=0, eps=1e-30)
+    right = torch.linalg.cross(forward, F.normalize(up, dim=0, eps=1e-30))
+    if not float(right.detach().norm()) > 1e-5:
         raise InputError("the camera looks along `up`, or eye and target are one point; move the eye or choose another up")
-    forward, right = F.normalize(forward, dim=0), F.normalize(right, dim=0)
+    right = F.normalize(right, dim=0)
     R = torch.stack((right, torch.linalg.cross(forward, right), forward))
     return poses._assemble(R, -R @ eye)
 
@@ -207,85 +210,239 @@ def orbit(
     R = torch.stack((right, torch.linalg.cross(forward, right), forward))
     return Camera(intrinsics(size, fov), poses._assemble(R, -R @ (target - r * forward)), size)
 
-# %% ../../nbs/render/40_cameras.ipynb #d5e766d3
+# %% ../../nbs/render/40_cameras.ipynb #5930c36d
 def to_opengl(
     camera: Camera,
     far: float = 100.0,  # farthest depth that is drawn, metres
 ) -> tuple[Float[Tensor, "4 4"], Float[Tensor, "4 4"]]:
-    """OpenGL's view and projection matrices, for column vectors (uniforms of moderngl want them transposed).
+    """OpenGL's view and projection matrices, for column vectors (a buffer of a uniform wants them transposed).
 
-    Eye space has x right, y up, z backward; clip space x right, y up, depth -1 at `camera.near` and 1 at `far`. OpenGL's
-    window has pixel centres at integer + 0.5 too, but row 0 at the bottom. Raises InputError unless far > near.
+    Eye space has x right, y up, z backward; clip space x right, y up, depth -1 at `camera.near` and 1 at `far`.
+    Differentiable. Raises InputError unless far > near.
     """
     n, (height, width), K = camera.near, camera.size, camera.K
     if not (far > n and math.isfinite(far)):
         raise InputError(f"far is {far}; give a finite depth beyond near = {n}, in metres")
     flip = K.new_tensor([1.0, -1.0, -1.0, 1.0])
-    middle = K.new_tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
-    pixels = K.new_tensor([[2 / width], [-2 / height]])
-    rows = pixels * K[:2] + K.new_tensor([[-1.0], [1.0]]) * middle  # camera coordinates to x, y of clip space
+    x = 2 / width * K[0] - K.new_tensor([0.0, 0.0, 1.0])
+    y = K.new_tensor([0.0, 0.0, 1.0]) - 2 / height * K[1]
     depth = K.new_tensor([[0.0, 0.0, (far + n) / (far - n), -2 * far * n / (far - n)], [0.0, 0.0, 1.0, 0.0]])
-    clip_from_cam = torch.cat((F.pad(rows, (0, 1)), depth))
+    clip_from_cam = torch.cat((F.pad(torch.stack((x, y)), (0, 1)), depth))
     return flip[:, None] * camera.cam_from_world, clip_from_cam * flip
 
-
+# %% ../../nbs/render/40_cameras.ipynb #a1e50dbe
 def clip_from_world(
     camera: Camera,
     far: float = 100.0,  # farthest depth that is drawn, metres
 ) -> Float[Tensor, "4 4"]:
-    """One matrix from world points to OpenGL's clip space: projection times view of `to_opengl`; w is the depth in metres."""
+    """One matrix from world points to OpenGL's clip space, projection times view; w is the depth in metres."""
     view, projection = to_opengl(camera, far)
     return projection @ view
 
-
+# %% ../../nbs/render/40_cameras.ipynb #e515b4d9
 def from_opengl(
     view: Float[Tensor, "4 4"],
     projection: Float[Tensor, "4 4"],
     size: tuple[int, int],  # height and width of the viewport, pixels
 ) -> Camera:
     """The camera of OpenGL's matrices. Raises InputError for a projection without perspective and a view that is not rigid."""
-    _rows("view", view, 4, 4), _rows("projection", projection, 4, 4)
-    height, width = _size(size)
-    flip = projection.new_tensor([1.0, -1.0, -1.0, 1.0])
-    P = projection * flip
-    if P[3].tolist() != [0, 0, 1, 0] or P[:2, 3].any():
+    for name, x in (("view", view), ("projection", projection)):
+        if tuple(_typed(name, x).shape) != (4, 4):
+            raise InputError(f"{name} has shape {tuple(x.shape)}; it must be (4, 4)")
+    (height, width), flip = _size(size), projection.new_tensor([1.0, -1.0, -1.0, 1.0])
+    P = projection * flip  # clip_from_cam
+    if P[3].tolist() != [0, 0, 1, 0] or P[:2, 3].any() or P[2, :2].any():
         raise InputError("projection is no perspective matrix for column vectors: its last row must be (0, 0, -1, 0)")
     near = float(P[2, 3] / (-1 - P[2, 2]))
-    pixels = P.new_tensor([[width / 2], [-height / 2]])
-    K = torch.cat((pixels * (P[:2, :3] + P.new_tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])), P.new_tensor([[0.0, 0.0, 1.0]])))
+    last = P.new_tensor([0.0, 0.0, 1.0])
+    K = torch.stack(((P[0, :3] + last) * (width / 2), (last - P[1, :3]) * (height / 2), last))
     return Camera(K, flip[:, None] * view, (height, width), near)
 
-# %% ../../nbs/render/40_cameras.ipynb #9ca08c20
-def _bilinear(grid: Tensor, x: Tensor, y: Tensor, wrap_rows: bool) -> Tensor:
-    """Values of `grid` (h, w, C) at columns `x` and rows `y`, both 0 at the centre of the first texel; columns wrap."""
+# %% ../../nbs/render/40_cameras.ipynb #91f687ff
+def to_opencv(camera: Camera) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3"], Float[Tensor, "3 3"]]:
+    """R, t and K as OpenCV has them: the same axes, but pixel centres at integers, so the principal point is 0.5 less.
+
+    `poses.so3_log(R)` is OpenCV's rvec. OpenCV's own functions leave out the skew K[0, 1].
+    """
+    half = camera.K.new_tensor([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+    return camera.cam_from_world[:3, :3], camera.cam_from_world[:3, 3], camera.K - half
+
+# %% ../../nbs/render/40_cameras.ipynb #b6b5a8a1
+def from_opencv(
+    R: Float[Tensor, "3 3"] | Float[Tensor, "3"],  # rotation or OpenCV's rotation vector (rvec), in radians; an array will do
+    t: Float[Tensor, "3"],  # tvec, metres
+    K: Float[Tensor, "3 3"],  # camera matrix, pixels, pixel centres at integers
+    size: tuple[int, int],  # height and width, pixels
+    near: float = 0.01,  # metres
+) -> Camera:
+    """The camera of OpenCV's R (or rvec), t and K, for undistorted pictures. Raises InputError for what is no camera."""
+    R, t, K = (torch.as_tensor(x) for x in (R, t, K))
+    if R.numel() not in (3, 9) or t.numel() != 3 or tuple(_typed("K", K).shape) != (3, 3):
+        shapes = f"R, t, K have shapes {tuple(R.shape)}, {tuple(t.shape)}, {tuple(K.shape)}"
+        raise InputError(f"{shapes}; they must be (3, 3) or (3,), then (3,), then (3, 3)")
+    R = poses.so3_exp(R.reshape(3)) if R.numel() == 3 else R.reshape(3, 3)
+    half = K.new_tensor([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+    return Camera(K + half, poses.pose(R, t.reshape(3)), size, near)
+
+# %% ../../nbs/render/40_cameras.ipynb #27ca7128
+def to_pytorch3d(camera: Camera) -> dict:
+    """Arguments of PyTorch3D's PerspectiveCameras, for one camera in screen space: R, T, focal_length, principal_point, image_size, in_ndc.
+
+    Differentiable. Raises InputError for a camera with skew, which PerspectiveCameras does not have.
+    """
+    if camera.K[0, 1] != 0:
+        raise InputError(f"K has skew {float(camera.K[0, 1]):g}, which PyTorch3D's PerspectiveCameras cannot hold; use a camera without")
+    flip, T = camera.K.new_tensor([-1.0, -1.0, 1.0]), camera.cam_from_world
+    return {
+        "R": (flip[:, None] * T[:3, :3]).mT[None],
+        "T": (flip * T[:3, 3])[None],
+        "focal_length": camera.K.diagonal()[None, :2],
+        "principal_point": camera.K[None, :2, 2],
+        "image_size": torch.tensor([camera.size], device=camera.K.device),
+        "in_ndc": False,
+    }
+
+# %% ../../nbs/render/40_cameras.ipynb #fdc5f5f6
+def from_pytorch3d(
+    R: Float[Tensor, "*one 3 3"],  # of row vectors
+    T: Float[Tensor, "*one 3"],  # metres
+    focal_length: Float[Tensor, "..."],  # one number or (fx, fy)
+    principal_point: Float[Tensor, "*one 2"],
+    image_size: Tensor | tuple[int, int],  # height and width, pixels
+    in_ndc: bool = False,  # whether focal_length and principal_point are in PyTorch3D's normalised units
+    near: float = 0.01,  # metres
+) -> Camera:
+    """The camera of the attributes of one of PyTorch3D's PerspectiveCameras. Raises InputError for more than one camera."""
+    _typed("R", R, 3, 3), _typed("T", T, 3), _typed("principal_point", principal_point, 2), _typed("focal_length", focal_length)
+    if R.numel() != 9 or T.numel() != 3 or principal_point.numel() != 2 or focal_length.numel() > 2:
+        raise InputError(f"R has shape {tuple(R.shape)}, which is more than one camera; take one of them, e.g. R[i], T[i]")
+    height, width = (int(n) for n in torch.as_tensor(image_size).reshape(2).tolist())
+    flip = R.new_tensor([-1.0, -1.0, 1.0])
+    f, c = focal_length.reshape(-1).expand(2), principal_point.reshape(2)
+    if in_ndc:
+        half = min(height, width) / 2
+        f, c = f * half, c.new_tensor([width / 2, height / 2]) - c * half
+    K = torch.cat((torch.diag(f), c[:, None]), dim=1)
+    K = torch.cat((K, K.new_tensor([[0.0, 0.0, 1.0]])))
+    return Camera(K, poses._assemble(flip[:, None] * R.reshape(3, 3).mT, flip * T.reshape(3)), (height, width), near)
+
+# %% ../../nbs/render/40_cameras.ipynb #ffe1d7bb
+def _fitted(size: tuple[int, int], sensor_fit: str, pixel_aspect: tuple[float, float]) -> tuple[float, bool]:
+    """Pixels (of the width of one) along the side that Blender's sensor spans, and whether `sensor_height` counts."""
+    if sensor_fit not in ("AUTO", "HORIZONTAL", "VERTICAL"):
+        raise InputError(f"sensor_fit is {sensor_fit!r}; Blender knows 'AUTO', 'HORIZONTAL' and 'VERTICAL'")
+    (height, width), (ax, ay) = size, pixel_aspect
+    wide = sensor_fit == "HORIZONTAL" or (sensor_fit == "AUTO" and width * ax >= height * ay)
+    return (float(width) if wide else height * ay / ax), sensor_fit == "VERTICAL"
+
+# %% ../../nbs/render/40_cameras.ipynb #087dfa5c
+def _upright(K: Tensor, z_up: bool) -> Tensor:
+    """Blender's world from the book's: (x, y, z) -> (x, -z, y), or the identity."""
+    turned = K.new_tensor([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    return turned if z_up else torch.eye(4, dtype=K.dtype, device=K.device)
+
+# %% ../../nbs/render/40_cameras.ipynb #b7b3134a
+def to_blender(
+    camera: Camera,
+    z_up: bool = True,  # turn the world from y up to z up, as Blender's importers do; False: the scene is in Blender as it is here
+) -> dict:
+    """Blender's settings of a camera: the arguments of `from_blender`, numbers but for `matrix_world`; sensor 36 mm, fit AUTO.
+
+    They go to the object's matrix_world, the camera's lens (mm), sensor_width, sensor_height, sensor_fit, shift_x, shift_y
+    and clip_start, and the scene's render.resolution_y, resolution_x, pixel_aspect_x, pixel_aspect_y. Raises InputError
+    for a camera with skew, which Blender does not have.
+    """
+    (fx, skew, cx), (_, fy, cy), _ = camera.K.tolist()
+    if skew != 0:
+        raise InputError(f"K has skew {skew:g}, which Blender's camera cannot hold; use a camera without")
+    height, width = camera.size
+    aspect = (1.0, fx / fy) if fx >= fy else (fy / fx, 1.0)  # Blender wants both at least 1
+    span, _ = _fitted(camera.size, "AUTO", aspect)
+    flip = camera.K.new_tensor([1.0, -1.0, -1.0, 1.0])
+    return {
+        "matrix_world": _upright(camera.K, z_up) @ poses._inverse(camera.cam_from_world) * flip,
+        "lens": fx * 36.0 / span,
+        "size": camera.size,
+        "sensor_width": 36.0,
+        "sensor_height": 24.0,
+        "sensor_fit": "AUTO",
+        "shift": ((width / 2 - cx) / span, (cy - height / 2) * aspect[1] / aspect[0] / span),
+        "pixel_aspect": aspect,
+        "near": camera.near,
+        "z_up": z_up,
+    }
+
+# %% ../../nbs/render/40_cameras.ipynb #83a07c76
+def from_blender(
+    matrix_world: Float[Tensor, "4 4"] | Sequence,  # of the camera object; a scale in it is left out, as Blender does
+    lens: float,  # focal length, millimetres
+    size: tuple[int, int],  # render.resolution_y, resolution_x, times resolution_percentage / 100
+    sensor_width: float = 36.0,  # millimetres
+    sensor_height: float = 24.0,  # millimetres; used with sensor_fit VERTICAL only
+    sensor_fit: str = "AUTO",  # AUTO, HORIZONTAL or VERTICAL
+    shift: tuple[float, float] = (0.0, 0.0),  # shift_x and shift_y
+    pixel_aspect: tuple[float, float] = (1.0, 1.0),  # pixel_aspect_x and pixel_aspect_y
+    near: float = 0.1,  # clip_start, metres
+    z_up: bool = True,  # turn Blender's world (z up) to the book's (y up); False: leave it
+) -> Camera:
+    """The camera of Blender's perspective camera. Raises InputError for an unknown sensor_fit and what is no camera."""
+    world = _floats(matrix_world=matrix_world)[0]
+    if world.shape != (4, 4) or not (lens > 0 and min(*pixel_aspect, sensor_width, sensor_height) > 0):
+        raise InputError(f"matrix_world must be (4, 4), got {tuple(world.shape)}; lens, sensor sizes and pixel_aspect must be positive")
+    height, width = _size(size)
+    span, upright = _fitted((height, width), sensor_fit, pixel_aspect)
+    stretch = pixel_aspect[1] / pixel_aspect[0]
+    f = lens * span / (sensor_height if upright else sensor_width)
+    K = [[f, 0.0, width / 2 - shift[0] * span], [0.0, f / stretch, height / 2 + shift[1] * span / stretch], [0.0, 0.0, 1.0]]
+    world = torch.cat((F.normalize(world[:, :3], dim=0), world[:, 3:]), dim=1)
+    world = _upright(world, z_up).mT @ world * world.new_tensor([1.0, -1.0, -1.0, 1.0])
+    poses._poses("matrix_world", world.detach())
+    return Camera(world.new_tensor(K), poses._inverse(world), (height, width), near)
+
+# %% ../../nbs/render/40_cameras.ipynb #899d02e2
+def _fetch(grid: Tensor, x: Tensor, y: Tensor, wrap_rows: bool) -> Tensor:
+    """Bilinear values of `grid` (h, w, C) at columns `x` and rows `y` (N,), by four fetches; columns repeat, rows repeat or end."""
     h, w, C = grid.shape
     x0, y0 = x.detach().floor(), y.detach().floor()
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
-    columns = [(x0.long() + i).remainder(w) for i in (0, 1)]
-    rows = [(y0.long() + i).remainder(h) if wrap_rows else (y0.long() + i).clamp(0, h - 1) for i in (0, 1)]
-    flat = grid.reshape(-1, C)
-    corners = [[flat.index_select(0, (r * w + c).reshape(-1)).view(*x.shape, C) for c in columns] for r in rows]
-    top, bottom = (a + fx * (b - a) for a, b in corners)
-    return top + fy * (bottom - top)
+    columns = [(x0.long() + k).remainder(w) for k in (0, 1)]
+    rows = [(y0.long() + k).remainder(h) if wrap_rows else (y0.long() + k).clamp(0, h - 1) for k in (0, 1)]
+    corners = torch.stack([r * w + c for r in rows for c in columns])
+    a, b, c, d = grid.reshape(-1, C).index_select(0, corners.reshape(-1)).reshape(4, -1, C)
+    right, down = (x - x0)[:, None], (y - y0)[:, None]
+    top = a + right * (b - a)
+    return top + down * (c + right * (d - c) - top)
 
+# %% ../../nbs/render/40_cameras.ipynb #792fa3b3
+def _bilinear(grid: Tensor, x: Tensor, y: Tensor, wrap_rows: bool) -> Tensor:
+    """`_fetch` by the fused kernel, but for the samples beyond the centres of the outermost texels."""
+    h, w, C = grid.shape
+    shape, x, y = x.shape, x.reshape(-1), y.reshape(-1)
+    where = torch.stack(((2 * x + 1) / w - 1, (2 * y + 1) / h - 1), dim=-1)
+    found = F.grid_sample(grid.permute(2, 0, 1)[None], where[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
+    beyond = (x < 0) | (x > w - 1)
+    if wrap_rows:
+        beyond = beyond | (y < 0) | (y > h - 1)
+    index = beyond.nonzero()[:, 0]
+    return found.index_put((index,), _fetch(grid, x[index], y[index], wrap_rows)).reshape(*shape, C)
 
+# %% ../../nbs/render/40_cameras.ipynb #2bc48d93
 def _image(name: str, image) -> Tensor:
     """`image`, known to be float (h, w, C) with texels."""
-    if _rows(name, image).ndim != 3 or 0 in image.shape:
+    if _typed(name, image).ndim != 3 or 0 in image.shape:
         raise InputError(f"{name} has shape {tuple(image.shape)}; it must be (height, width, channels), none of them 0")
     return image
 
-
+# %% ../../nbs/render/40_cameras.ipynb #d8c7b71d
 def sample_texture(
     texture: Float[Tensor, "h w C"],  # row 0 is the top, v = 1
     uv: Float[Tensor, "*batch 2"],  # u right, v up; [0, 1] is the picture once, outside it repeats
 ) -> Float[Tensor, "*batch C"]:
-    """Bilinear texture look-up, repeating both ways; texel (row i, column j) has its centre at u = (j + 0.5) / w, v = 1 - (i + 0.5) / h.
+    """Bilinear look-up that repeats; texel (row i, column j) has its centre at u = (j + 0.5) / w, v = 1 - (i + 0.5) / h.
 
-    Differentiable in texture and uv. Memory: some ten values of C channels a sample. Raises InputError for shapes, types
-    and coordinates that are not finite.
+    Differentiable (once) in texture and uv. Memory: some ten values and C channels a sample. Raises InputError for wrong
+    shapes and types and for coordinates that are not finite.
     """
-    _image("texture", texture), _rows("uv", uv, 2)
+    _image("texture", texture), _typed("uv", uv, 2)
     poses._same_kind(texture=texture, uv=uv)
     if not uv.detach().isfinite().all():
         raise InputError("uv holds NaN or infinity; every sample needs finite coordinates")
@@ -293,47 +450,64 @@ def sample_texture(
     u, v = (uv - uv.detach().floor()).unbind(-1)
     return _bilinear(texture, u * w - 0.5, (1 - v) * h - 0.5, wrap_rows=True)
 
-# %% ../../nbs/render/40_cameras.ipynb #f825ec42
+# %% ../../nbs/render/40_cameras.ipynb #c8ca85f1
 def directions_to_uv(directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
     """Where a direction of any length meets an equirectangular map: u right, v up, in [0, 1].
 
-    The middle of the map lies towards -z, its right half towards +x, its top row towards +y. Differentiable; at the poles
-    (and for the zero vector, which reads the middle) the gradient is zero in what is not defined there.
+    The middle of the map lies towards -z, its right half towards +x, its top row towards +y. Differentiable; straight up and
+    down the azimuth has no derivative and is given 0. The zero vector reads the middle. Raises InputError for NaN and infinity.
     """
-    directions = _rows("directions", directions, 3)
-    largest = directions.detach().abs().amax(dim=-1, keepdim=True)
+    largest = _typed("directions", directions, 3).detach().abs().amax(dim=-1, keepdim=True)
     if not largest.isfinite().all():
         raise InputError("directions holds NaN or infinity; every sample needs a direction")
-    x, y, z = (directions / torch.where(largest > 0, largest, 1.0)).unbind(-1)
+    x, y, z = (directions / torch.where(largest > 0, largest, 1.0)).unbind(-1)  # so that squares neither vanish nor overflow
     flat = x * x + z * z
     aside = flat > 0
-    radius = torch.where(aside, torch.where(aside, flat, 1.0).sqrt(), 0.0)
+    across = torch.where(aside, torch.where(aside, flat, 1.0).sqrt(), (largest[..., 0] == 0).to(flat))
     u = 0.5 + torch.atan2(torch.where(aside, x, 0.0), torch.where(aside, -z, 1.0)) / (2 * math.pi)
-    v = 0.5 + torch.atan2(y, torch.where(largest[..., 0] > 0, radius, 1.0)) / math.pi
-    return torch.stack((u, v), dim=-1)
+    return torch.stack((u, 0.5 + torch.atan2(y, across) / math.pi), dim=-1)
 
-
+# %% ../../nbs/render/40_cameras.ipynb #d02f6d45
 def uv_to_directions(uv: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3"]:
-    """Unit directions of points of an equirectangular map: the inverse of `directions_to_uv`."""
-    u, v = _rows("uv", uv, 2).unbind(-1)
+    """Unit directions of points of an equirectangular map: the inverse of `directions_to_uv`. Raises InputError for a wrong shape."""
+    u, v = _typed("uv", uv, 2).unbind(-1)
     azimuth, elevation = (u - 0.5) * (2 * math.pi), (v - 0.5) * math.pi
     across = elevation.cos()
     return torch.stack((across * azimuth.sin(), elevation.sin(), -across * azimuth.cos()), dim=-1)
 
-
+# %% ../../nbs/render/40_cameras.ipynb #7cac818c
 def sample_environment(
-    environment: Float[Tensor, "h w 3"],  # equirectangular, linear radiance, row 0 towards +y
+    environment: Float[Tensor, "h w C"],  # equirectangular, linear radiance (C = 3), row 0 towards +y
     directions: Float[Tensor, "*batch 3"],  # of any length
-) -> Float[Tensor, "*batch 3"]:
-    """Radiance from `directions`, bilinear; continuous over the seam and over the poles, where it is the mean of the last row.
+) -> Float[Tensor, "*batch C"]:
+    """Radiance from `directions`, bilinear; continuous over the seam and at the poles, which have the mean of their row.
 
-    Differentiable in both. Raises InputError for wrong shapes and types and for directions that are not finite.
+    Differentiable (once) in both. Memory: a copy of the map, some ten values and C channels a sample. Raises InputError for
+    wrong shapes and types and for directions that are not finite.
     """
-    _image("environment", environment)
-    uv = directions_to_uv(directions)
-    poses._same_kind(environment=environment, directions=directions)
+    poses._same_kind(environment=_image("environment", environment), directions=_typed("directions", directions, 3))
+    u, v = directions_to_uv(directions).unbind(-1)
     h, w, _ = environment.shape
-    poles = [environment[row].mean(dim=0).expand(1, w, -1) for row in (0, -1)]
-    y = (1 - uv[..., 1]) * h
-    row = y + 0.5 + (y - 0.5).clamp_max(0) + (y - (h - 0.5)).clamp_min(0)  # half a texel from the last row to the pole
-    return _bilinear(torch.cat((poles[0], environment, poles[1])), uv[..., 0] * w - 0.5, row, wrap_rows=False)
+    north, south = (environment[row].mean(dim=0).expand(1, w, -1) for row in (0, -1))
+    y = (1 - v) * h
+    row = y + 0.5 + (y - 0.5).clamp_max(0) + (y - (h - 0.5)).clamp_min(0)  # the last half texel before a pole counts twice
+    return _bilinear(torch.cat((north, environment, south)), u * w - 0.5, row, wrap_rows=False)
+
+# %% ../../nbs/render/40_cameras.ipynb #d6574079
+def tone_map(
+    radiance: Float[Tensor, "*batch 3"],  # linear RGB, not negative
+    exposure: float | None = None,  # factor on it before the curve; None: 0.18 over the log-average luminance, Eq. 1-2
+    white: float = 4.0,  # exposed luminance that becomes 1
+) -> Float[Tensor, "*batch 3"]:
+    """Linear colour in [0, 1] for a screen, to be encoded as sRGB afterwards. Differentiable. Reinhard et al. 2002, Eq. 4.
+
+    Raises InputError for a wrong shape and an exposure or white that is not positive.
+    """
+    if not (white > 0 and (exposure is None or exposure > 0)):
+        raise InputError(f"exposure {exposure} and white {white} must be positive")
+    luminance = _typed("radiance", radiance, 3) @ radiance.new_tensor([0.2126, 0.7152, 0.0722])
+    mean = luminance.mean()
+    key = (luminance / torch.where(mean > 0, mean, 1.0) + 1e-4).log().mean().exp() * torch.where(mean > 0, mean, 1.0)
+    exposed = luminance * (0.18 / key if exposure is None else exposure)
+    scale = (0.18 / key if exposure is None else exposure) * (1 + exposed / white**2) / (1 + exposed)
+    return (radiance * scale[..., None]).clamp(0, 1)
