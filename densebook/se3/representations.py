@@ -14,8 +14,24 @@ from torch import Tensor
 from ..core.errors import InputError
 
 # %% auto #0
-__all__ = ['Features', 'MAX_DEGREE', 'to_type1', 'from_type1', 'clebsch_gordan', 'spherical_harmonics', 'wigner_d',
-           'random_rotation', 'rotate']
+__all__ = ['Features', 'MAX_DEGREE', 'random_rotation', 'spherical_harmonics', 'clebsch_gordan', 'wigner_d', 'to_type1',
+           'from_type1', 'rotate']
+
+# %% ../../nbs/se3/30_representations.ipynb #82ba441e
+def random_rotation(
+    generator: torch.Generator,  # the rotations follow from it, and lie on its device
+    batch: tuple[int, ...] = (),  # batch dimensions
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "*batch 3 3"]:
+    """Rotations drawn uniformly: four normal numbers, normalised, are a uniform unit quaternion (Shoemake 1992)."""
+    q = torch.randn(*batch, 4, generator=generator, dtype=torch.float64, device=generator.device)
+    w, x, y, z = (q / q.norm(dim=-1, keepdim=True)).unbind(-1)
+    rows = (
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    )  # fmt: skip
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3)).to(dtype)
 
 # %% ../../nbs/se3/30_representations.ipynb #d95b1972
 Features = dict[int, Tensor]  # degree l -> (N, channels, 2l+1)
@@ -52,44 +68,6 @@ def _rotations(name: str, R: Tensor) -> Tensor:
         raise InputError(f"{name} is a reflection (det R = -1), which these features do not follow; flip the sign of one column")
     return R
 
-# %% ../../nbs/se3/30_representations.ipynb #30269fe9
-def to_type1(
-    xyz: Float[Tensor, "*batch 3"],  # vectors in x, y, z order
-) -> Float[Tensor, "*batch 3"]:
-    """The components of a type-1 feature from x, y, z: in e3nn's basis they are the same three numbers, D^1(R) = R.
-
-    Textbooks (and the code of the papers) order them y, z, x; see the section on axes. Raises InputError for a wrong shape or NaN.
-    """
-    return _vectors("xyz", xyz)
-
-
-def from_type1(
-    feature: Float[Tensor, "*batch 3"],  # components of a type-1 feature
-) -> Float[Tensor, "*batch 3"]:
-    """x, y, z from the components of a type-1 feature: the inverse of `to_type1`. Raises InputError for a wrong shape or NaN."""
-    return _vectors("feature", feature)
-
-# %% ../../nbs/se3/30_representations.ipynb #fc1e68da
-@functools.cache
-def _coupling(l1: int, l2: int, l3: int) -> Float[Tensor, "M1 M2 M3"]:
-    """The table of `clebsch_gordan`; shared, so nobody may write into it."""
-    from e3nn import o3
-
-    return o3.wigner_3j(l1, l2, l3, dtype=torch.float64, device="cpu")
-
-
-def clebsch_gordan(l1: int, l2: int, l3: int) -> Float[Tensor, "M1 M2 M3"]:
-    """The one tensor C (up to its sign) with (D1 x D2) C = C D3, of Frobenius norm 1: shape (2 l1+1, 2 l2+1, 2 l3+1), float64, on the CPU.
-
-    Scaled by sqrt(2 l3+1) its columns are orthonormal. Computed once by e3nn (`o3.wigner_3j`); each call gives a copy: cast it once,
-    with `.to(x)`. Raises InputError for degrees outside 0..12 and for three that do not couple (|l1-l2| <= l3 <= l1+l2).
-    """
-    for name, l in (("l1", l1), ("l2", l2), ("l3", l3)):
-        _degree(name, l)
-    if not abs(l1 - l2) <= l3 <= l1 + l2:
-        raise InputError(f"l3 is {l3}; degrees {l1} and {l2} couple to {abs(l1 - l2)}..{l1 + l2} only")
-    return _coupling(l1, l2, l3).clone()
-
 # %% ../../nbs/se3/30_representations.ipynb #413b8432
 def _unit(x: Tensor) -> Tensor:
     """Unit vectors, whatever their length; zero stays zero, with gradient zero."""
@@ -115,6 +93,27 @@ def spherical_harmonics(
 
     return o3.spherical_harmonics(l, _unit(x), normalize=False, normalization="component")
 
+# %% ../../nbs/se3/30_representations.ipynb #fc1e68da
+@functools.cache
+def _coupling(l1: int, l2: int, l3: int) -> Float[Tensor, "M1 M2 M3"]:
+    """The table of `clebsch_gordan`; shared, so nobody may write into it."""
+    from e3nn import o3
+
+    return o3.wigner_3j(l1, l2, l3, dtype=torch.float64, device="cpu")
+
+
+def clebsch_gordan(l1: int, l2: int, l3: int) -> Float[Tensor, "M1 M2 M3"]:
+    """The one tensor C (up to its sign) with (D1 x D2) C = C D3, of Frobenius norm 1: shape (2 l1+1, 2 l2+1, 2 l3+1), float64, on the CPU.
+
+    Scaled by sqrt(2 l3+1) its columns are orthonormal. Computed once by e3nn (`o3.wigner_3j`); each call gives a copy: cast it once,
+    with `.to(x)`. Raises InputError for degrees outside 0..12 and for three that do not couple (|l1-l2| <= l3 <= l1+l2).
+    """
+    for name, l in (("l1", l1), ("l2", l2), ("l3", l3)):
+        _degree(name, l)
+    if not abs(l1 - l2) <= l3 <= l1 + l2:
+        raise InputError(f"l3 is {l3}; degrees {l1} and {l2} couple to {abs(l1 - l2)}..{l1 + l2} only")
+    return _coupling(l1, l2, l3).clone()
+
 # %% ../../nbs/se3/30_representations.ipynb #d9624abc
 def wigner_d(
     l: int,  # degree, 0..12
@@ -135,21 +134,22 @@ def wigner_d(
         D = (2 * k + 1) * torch.einsum("ijm,...ijn->...mn", C, turned)
     return D.to(R.dtype)
 
-# %% ../../nbs/se3/30_representations.ipynb #82ba441e
-def random_rotation(
-    generator: torch.Generator,  # the rotations follow from it, and lie on its device
-    batch: tuple[int, ...] = (),  # batch dimensions
-    dtype: torch.dtype = torch.float32,
-) -> Float[Tensor, "*batch 3 3"]:
-    """Rotations drawn uniformly: four normal numbers, normalised, are a uniform unit quaternion (Shoemake 1992)."""
-    q = torch.randn(*batch, 4, generator=generator, dtype=torch.float64, device=generator.device)
-    w, x, y, z = (q / q.norm(dim=-1, keepdim=True)).unbind(-1)
-    rows = (
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    )  # fmt: skip
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3)).to(dtype)
+# %% ../../nbs/se3/30_representations.ipynb #30269fe9
+def to_type1(
+    xyz: Float[Tensor, "*batch 3"],  # vectors in x, y, z order
+) -> Float[Tensor, "*batch 3"]:
+    """The components of a type-1 feature from x, y, z: in e3nn's basis they are the same three numbers, D^1(R) = R.
+
+    Textbooks (and the code of the papers) order them y, z, x; see the section on axes. Raises InputError for a wrong shape or NaN.
+    """
+    return _vectors("xyz", xyz)
+
+
+def from_type1(
+    feature: Float[Tensor, "*batch 3"],  # components of a type-1 feature
+) -> Float[Tensor, "*batch 3"]:
+    """x, y, z from the components of a type-1 feature: the inverse of `to_type1`. Raises InputError for a wrong shape or NaN."""
+    return _vectors("feature", feature)
 
 # %% ../../nbs/se3/30_representations.ipynb #6ab5ce41
 def rotate(
