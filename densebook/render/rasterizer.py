@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -17,7 +18,8 @@ from ..geometry.mesh import Mesh, face_normals, vertex_normals
 from .cameras import Camera
 
 # %% auto #0
-__all__ = ['EMPTY', 'BACKENDS', 'Fragments', 'perspective_barycentrics', 'rasterize', 'interpolate']
+__all__ = ['LARGEST', 'EMPTY', 'BLOCKS', 'BACKENDS', 'Fragments', 'perspective_barycentrics', 'visible_faces', 'rasterize',
+           'interpolate', 'normals', 'objects']
 
 # %% ../../nbs/render/41_rasterizer.ipynb #a562659f
 @dataclass(frozen=True, eq=False)
@@ -34,189 +36,293 @@ class Fragments:
         return self.face >= 0
 
 # %% ../../nbs/render/41_rasterizer.ipynb #1e9a0c8c
+LARGEST = 1e12  # pixels off the image; farther out float64 no longer resolves a thousandth of one
+
+
 def _homogeneous(vertices: Float[Tensor, "V 3"], camera: Camera) -> Float[Tensor, "V 3"]:
     """Rows (u w, v w, w): pixel coordinates times depth w, in float64. Differentiable in the vertices and the camera."""
     if camera.K.device != vertices.device:
         raise InputError(f"mesh is on {vertices.device} but camera on {camera.K.device}; put both on one device")
     K, T = camera.K.double(), camera.cam_from_world.double()
     points = vertices.double() @ (K @ T[:3, :3]).mT + K @ T[:3, 3]
-    if not bool((points.detach().abs() < 1e60).all()):
-        first = int((~(points.detach().abs() < 1e60).all(dim=1)).nonzero()[0])
-        raise InputError(f"vertices[{first}] = {vertices[first].tolist()} is too far away for this camera; scale mesh and camera down")
+    near = (points.detach()[:, :2].abs() <= LARGEST * points.detach()[:, 2:].clamp_min(camera.near)).all(dim=1)
+    if not bool(near.all()):
+        first = int((~near).nonzero()[0])
+        where = f"vertices[{first}] = {vertices[first].tolist()} lies {LARGEST:.0e} pixels off the image"
+        raise InputError(f"{where}; choose a larger near, or scale the mesh down")
     return points
 
-# %% ../../nbs/render/41_rasterizer.ipynb #b91837a8
+# %% ../../nbs/render/41_rasterizer.ipynb #2da3c064
 def _cut(inside: Tensor, outside: Tensor, near: float) -> Tensor:
-    """Where the edges from points before the near plane to points behind it cross it; the same whichever face asks."""
+    """Where edges from points before the near plane to points behind it cross it; the same whichever face asks."""
     share = (inside[:, 2] - near) / (inside[:, 2] - outside[:, 2])
     crossing = inside + share[:, None] * (outside - inside)
     return torch.cat([crossing[:, :2], torch.full_like(crossing[:, 2:], near)], dim=1)
 
 
 def _turned(faces: Tensor, odd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Corners of faces turned so that the one marked in `odd` (F, 3) comes first."""
+    """Corners of faces, turned so that the one marked in `odd` (F, 3) comes first."""
     first = odd.to(torch.uint8).argmax(dim=1, keepdim=True)
     return faces.gather(1, (first + torch.arange(3, device=faces.device)) % 3).unbind(1)
 
 
-def _clip(points: Tensor, faces: Tensor, near: float) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Points, corners (3, T) of the triangles in front of the near plane, and the face each is part of (None: all faces, as they are)."""
+def _clip(points: Tensor, faces: Tensor, near: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Points, corners (3, T) of the triangles before the near plane, and the face each triangle is a part of."""
     ahead = points[:, 2] >= near
     if bool(ahead.all()):
-        return points, faces.T.contiguous(), None
+        return points, faces.T.contiguous(), torch.arange(len(faces), device=faces.device)
     inside = ahead[faces]
     count = inside.sum(dim=1)
     whole, one, two = ((count == n).nonzero()[:, 0] for n in (3, 1, 2))
     a, b, c = _turned(faces[one], inside[one])  # a is before the plane
     d, e, f = _turned(faces[two], ~inside[two])  # d is behind it
     new = [_cut(points[i], points[o], near) for i, o in ((a, b), (a, c), (e, d), (f, d))]
-    ab, ac, ed, fd = (len(points) + at for at in torch.arange(sum(map(len, new)), device=faces.device).split([len(n) for n in new]))
+    places = torch.arange(sum(map(len, new)), device=faces.device) + len(points)
+    ab, ac, ed, fd = places.split([len(n) for n in new])
     corners = [faces[whole].T, torch.stack([a, ab, ac]), torch.stack([e, f, fd]), torch.stack([e, fd, ed])]
     return torch.cat([points, *new]), torch.cat(corners, dim=1), torch.cat([whole, one, two, two])
 
-# %% ../../nbs/render/41_rasterizer.ipynb #4d6f06e0
-def _first(x: Tensor, size: int) -> Tensor:
-    """The first of `size` pixels whose centre is not before `x`: int64 in [0, size]."""
-    return (x - 0.5).clamp(-1, size).ceil().clamp(0, size).long()
-
-
-def _swap(a: Tensor, b: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Vertex indices a and b, exchanged where b is above a."""
-    wrong = v[b] < v[a]
-    return torch.where(wrong, b, a), torch.where(wrong, a, b)
-
-# %% ../../nbs/render/41_rasterizer.ipynb #34e93e7a
-def _halves(u: Tensor, v: Tensor, z: Tensor, a: Tensor, b: Tensor, c: Tensor, height: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Each triangle as an upper and a lower half, between its long edge and one short edge.
-
-    Corners come sorted by v. Returns the triangle, the first row and the number of rows of each half that has rows, and
-    its two edges as (v, u, z, du/dv, dz/dv) of their upper ends.
-    """
-    (va, vb, vc), (ua, ub, uc), (za, zb, zc) = ((x[a], x[b], x[c]) for x in (v, u, z))
-    top, middle, bottom = _first(va, height), _first(vb, height), _first(vc, height)
-    upper, lower = (middle > top).nonzero()[:, 0], (bottom > middle).nonzero()[:, 0]
-    long = [va, ua, za, (uc - ua) / (vc - va), (zc - za) / (vc - va)]
-    above = [va, ua, za, (ub - ua) / (vb - va), (zb - za) / (vb - va)]
-    below = [vb, ub, zb, (uc - ub) / (vc - vb), (zc - zb) / (vc - vb)]
-    edges = torch.cat([torch.stack(long + above, dim=1)[upper], torch.stack(long + below, dim=1)[lower]])
-    triangle = torch.cat([upper, lower])
-    first = torch.cat([top[upper], middle[lower]])
-    return triangle, first, torch.cat([middle[upper], bottom[lower]]) - first, edges
-
-# %% ../../nbs/render/41_rasterizer.ipynb #a4a5c822
-def _face_ids(points: Tensor, faces: Tensor, size: tuple[int, int], near: float, cull: bool, pairs: int = 1 << 22) -> Tensor:
-    """The nearest face at each pixel centre, -1 where there is none, from homogeneous pixel coordinates."""
-    height, width = size
-    image = torch.full((height * width,), EMPTY, device=points.device)
-    points, corners, owner = _clip(points, faces, near)
-    seen = points[:, 2] >= near
-    inverse = 1 / torch.where(seen, points[:, 2], near)
-    u, v = points[:, 0] * inverse, points[:, 1] * inverse
-    rows, columns = _first(v, height)[corners], _first(u, width)[corners]
-    boxed = (rows.amin(0) < rows.amax(0)) & (columns.amin(0) < columns.amax(0))
-    a, b, c = corners[:, boxed]
-    face = boxed.nonzero()[:, 0] if owner is None else owner[boxed]
-    area = (u[b] - u[a]) * (v[c] - v[a]) - (u[c] - u[a]) * (v[b] - v[a])
-    kept = area < 0 if cull else area != 0
-    a, b, c, face = a[kept], b[kept], c[kept], face[kept]
-    if not len(face):
-        return torch.full(size, -1, device=points.device)
-    a, b = _swap(a, b, v)
-    b, c = _swap(b, c, v)
-    a, b = _swap(a, b, v)
-    shift = int(len(faces)).bit_length()
-    bits = min(52, 61 - shift)
-    high, low = inverse.amax(), inverse.amin()
-    z = (high - inverse) * (2.0**bits / (high - low).clamp_min(1e-300))
-    triangle, first, count, edges = _halves(u, v, z, a, b, c, height)
-    _draw(image, face[triangle], first, count, edges, width, shift, bits, pairs)
-    return torch.where(image == EMPTY, -1, image & ((1 << shift) - 1)).view(size)
-
-# %% ../../nbs/render/41_rasterizer.ipynb #3e678c13
+# %% ../../nbs/render/41_rasterizer.ipynb #ba931b3f
 EMPTY = 2**62  # key of a pixel that no face covers
 
 
-def _draw(image, face, first, count, edges, width, shift, bits, pairs) -> None:
-    """Scan the rows of the halves into `image`, which keeps the smallest key of each pixel."""
-    half = torch.repeat_interleave(count)
-    row = torch.arange(len(half), device=half.device) - (count.cumsum(0) - count - first)[half]
-    v0, u0, z0, du0, dz0, v1, u1, z1, du1, dz1 = edges[half].unbind(1)
-    y = row + 0.5
-    x0, x1 = u0 + (y - v0) * du0, u1 + (y - v1) * du1
-    z0, z1 = z0 + (y - v0) * dz0, z1 + (y - v1) * dz1
-    start = _first(torch.minimum(x0, x1), width)
-    many = _first(torch.maximum(x0, x1), width) - start
-    full = many > 0
-    start, many, row, half, x0, x1, z0, z1 = (x[full] for x in (start, many, row, half, x0, x1, z0, z1))
-    slope = ((z1 - z0) / (x1 - x0)).clamp(-(2.0**bits), 2.0**bits)
-    depth = z0 + (start + 0.5 - x0) * slope
-    key = (depth.long() << shift) | face[half]
-    step, place = slope.long() << shift, row * width + start
-    ends = many.cumsum(0)
-    chunk = (ends - 1) // pairs
-    for part in range(int(chunk[-1]) + 1 if len(chunk) else 0):
-        some = (chunk == part).nonzero()[:, 0]
-        n = many[some]
-        run = torch.repeat_interleave(n)
-        k = torch.arange(len(run), device=run.device) - (n.cumsum(0) - n)[run]
-        run = some[run]
-        image.scatter_reduce_(0, place[run] + k, key[run] + k * step[run], "amin")
+def _first(x: Tensor, size: int) -> Tensor:
+    """The first of `size` pixels whose centre is not before `x`, in [0, size]."""
+    return (x - 0.5).clamp_(-1, size).ceil_().clamp_(min=0).to(torch.int32)
 
-# %% ../../nbs/render/41_rasterizer.ipynb #7a25beed
+
+def _kept(corners: Tensor, u: Tensor, v: Tensor, row: Tensor, column: Tensor, cull: bool) -> Tensor:
+    """Which triangles have a pixel centre in their box and, with `cull`, face the camera: counter-clockwise to the eye."""
+    boxes = torch.ones_like(corners[0], dtype=torch.bool)
+    for place in (row, column):
+        a, b, c = (place[k] for k in corners)
+        boxes &= torch.minimum(torch.minimum(a, b), c) < torch.maximum(torch.maximum(a, b), c)
+    kept = boxes.nonzero()[:, 0]
+    if cull:
+        (ua, ub, uc), (va, vb, vc) = ([x[k] for k in corners[:, kept]] for x in (u, v))
+        kept = kept[(ub - ua) * (vc - va) < (uc - ua) * (vb - va)]
+    return kept
+
+# %% ../../nbs/render/41_rasterizer.ipynb #0917ac31
+def _sorted(corners: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The corners (3, T) of each triangle from the top to the bottom of the image."""
+    a, b, c = corners
+    va, vb, vc = v[a], v[b], v[c]
+    for _ in range(2):
+        wrong = vb < va
+        a, b = torch.where(wrong, b, a), torch.where(wrong, a, b)
+        va, vb = torch.minimum(va, vb), torch.maximum(va, vb)
+        wrong = vc < vb
+        b, c = torch.where(wrong, c, b), torch.where(wrong, b, c)
+        vb, vc = torch.minimum(vb, vc), torch.maximum(vb, vc)
+    return a, b, c
+
+
+def _edges(corners: Tensor, u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each triangle's edges as v, u, z of the upper end, du/dv, dz/dv: long ones (T, 5) and short ones (2 T, 5), upper ones first.
+
+    The third answer is whether the triangle has an area.
+    """
+    (va, vb, vc), (ua, ub, uc), (za, zb, zc) = ([x[k] for k in corners] for x in (v, u, z))
+    long, above, below = vc - va, vb - va, vc - vb
+    short = u.new_empty(2, len(va), 5)
+    torch.stack([va, ua, za, (ub - ua) / above, (zb - za) / above], dim=1, out=short[0])
+    torch.stack([vb, ub, zb, (uc - ub) / below, (zc - zb) / below], dim=1, out=short[1])
+    area = (ub - ua) * long != (uc - ua) * above
+    return torch.stack([va, ua, za, (uc - ua) / long, (zc - za) / long], dim=1), short.view(-1, 5), area
+
+# %% ../../nbs/render/41_rasterizer.ipynb #91b68eba
+def _spread(counts: Int[Tensor, "N"]) -> tuple[Tensor, Tensor]:
+    """For counts (2, 0, 3) the items 0 0 2 2 2 and, within each, the positions 0 1 0 1 2."""
+    ends = counts.cumsum(0)
+    item = torch.repeat_interleave(counts, output_size=int(ends[-1]) if len(ends) else 0)
+    return item, torch.arange(len(item), device=counts.device) - (ends - counts)[item]
+
+
+def _runs(counts: Int[Tensor, "N"], limit: int) -> list[slice]:
+    """Cut a list into runs whose counts sum to at most `limit`, and one item's more."""
+    ends = counts.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    inner = torch.searchsorted(ends, torch.arange(limit, max(total, limit), limit, device=ends.device)) + 1
+    cuts = [0, *inner.unique_consecutive().tolist(), len(counts)]
+    return [slice(a, b) for a, b in zip(cuts, cuts[1:]) if a < b]
+
+# %% ../../nbs/render/41_rasterizer.ipynb #b77fd5c4
+def _intervals(row: Tensor, long: Tensor, short: Tensor, width: int, levels: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The pixels of each row between two edges: first pixel, number of pixels, depth at the first one, its step to the next."""
+    v0, u0, z0, du0, dz0 = long.unbind(1)
+    v1, u1, z1, du1, dz1 = short.unbind(1)
+    d0, d1 = (row + 0.5) - v0, (row + 0.5) - v1
+    x0, x1 = u0 + d0 * du0, u1 + d1 * du1
+    z0, z1 = z0 + d0 * dz0, z1 + d1 * dz1
+    first, last = _first(x0, width), _first(x1, width)
+    start = torch.minimum(first, last)
+    step = ((z1 - z0) / (x1 - x0)).nan_to_num_(0).clamp_(-levels, levels)
+    depth = z0 + ((start + 0.5) - x0) * step
+    return start, (last - first).abs_(), depth.round_().long(), step.round_().long()
+
+
+def _draw(image: Tensor, owner: Tensor, corners: Tensor, points: tuple, size: tuple[int, int], bits: int, shift: int, chunk: int) -> None:
+    """Write triangles into `image`, which keeps the smallest key (depth, face) of each pixel."""
+    u, v, z, row = points
+    corners = _sorted(corners, v)
+    long, short, area = _edges(corners, u, v, z)
+    top, middle, bottom = (row[k] for k in corners)
+    rows = (bottom - top) * area
+    for run in _runs(rows, chunk):
+        which, j = _spread(rows[run])
+        which, j = which + run.start, j + top[run][which]
+        lower = which + (j >= middle[which]) * len(owner)
+        start, many, depth, step = _intervals(j, long[which], short[lower], size[1], 2.0**bits)
+        lines = torch.stack([(depth << shift) | owner[which], step << shift, j * size[1] + start], dim=1)
+        for pixels in _runs(many, chunk):
+            line, k = _spread(many[pixels])
+            key, step, place = lines[pixels][line].unbind(1)
+            image.scatter_reduce_(0, place + k, key + k * step, "amin")
+
+# %% ../../nbs/render/41_rasterizer.ipynb #3a0b78ba
+BLOCKS = {"cpu": (1 << 16, 1 << 18), "cuda": (1 << 20, 1 << 22)}  # faces, and rows or pixels, worked on at a time
+
+
+def _scan(points: Tensor, faces: Tensor, size: tuple[int, int], near: float, cull: bool) -> Int[Tensor, "H W"]:
+    """The nearest face at each pixel centre, -1 on the background, from homogeneous pixels (u w, v w, w)."""
+    block, chunk = BLOCKS.get(points.device.type, BLOCKS["cpu"])
+    points, corners, owner = _clip(points, faces, near)
+    if not len(owner):
+        return torch.full(size, -1, device=points.device)
+    image = torch.full((size[0] * size[1],), EMPTY, device=points.device)
+    inverse = 1 / points[:, 2].clamp_min(near)
+    u, v = points[:, 0] * inverse, points[:, 1] * inverse
+    shift = len(faces).bit_length()
+    bits = min(40, 61 - shift)
+    low, high = inverse.aminmax()
+    z = (high - inverse) * (2.0**bits / (high - low).clamp_min(1e-300))
+    row, column = _first(v, size[0]), _first(u, size[1])
+    for some, own in zip(corners.split(block, dim=1), owner.split(block)):
+        kept = _kept(some, u, v, row, column, cull)
+        _draw(image, own[kept], some[:, kept], (u, v, z, row), size, bits, shift, chunk)
+    return torch.where(image == EMPTY, -1, image & ((1 << shift) - 1)).view(size)
+
+# %% ../../nbs/render/41_rasterizer.ipynb #1f6b68d9
+def _on_planes(points: Tensor, corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (N, 3) and depth (N,) where the rays of pixels meet the planes of faces; `points` (3, V), `corners` (3, N)."""
+    w = points[2][corners]
+    p, q = points[0][corners] - x * w, points[1][corners] - y * w
+    areas = [p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]]
+    total = areas[0] + areas[1] + areas[2]
+    weights = torch.stack(areas) / torch.where(total == 0, 1, total)
+    return weights.T, (weights * w).sum(dim=0)
+
+
+def _barycentrics(points: Tensor, faces: Tensor, face: Tensor, inside: bool) -> tuple[Tensor, Tensor]:
+    """Weights (H, W, 3) and depth (H, W) from the index picture; `inside` holds the weights in [0, 1] against rounding."""
+    width, face = face.shape[1], face.reshape(-1)
+    at = (face >= 0).nonzero()[:, 0]
+    points, parts = points.T.contiguous(), []
+    for block in at.split(BLOCKS.get(face.device.type, BLOCKS["cpu"])[0]):
+        x, y = block % width + 0.5, torch.div(block, width, rounding_mode="floor") + 0.5
+        weights, depth = _on_planes(points, faces[face[block]].T, x, y)
+        if inside:
+            weights = weights.clamp(0, 1)
+            weights = weights / weights.sum(dim=1, keepdim=True).clamp_min(0.5)
+        parts.append(torch.cat([weights, depth[:, None]], dim=1))
+    picture = points.new_zeros(len(face), 4)
+    return (picture.index_put((at,), torch.cat(parts)) if parts else picture).view(-1, width, 4).split([3, 1], dim=-1)
+
+# %% ../../nbs/render/41_rasterizer.ipynb #b6a80126
 def perspective_barycentrics(
     mesh: Mesh, camera: Camera, face: Int[Tensor, "H W"]
 ) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"]]:
-    """Perspective-correct barycentrics and depth (metres along z) of each pixel centre on the plane of its face.
+    """Perspective-correct barycentrics and depth (metres along z) where each pixel's ray meets the plane of its face.
 
-    The plane goes on beyond the face's edges, so for a pixel outside its face the weights leave [0, 1]. Zero where
-    `face` is negative. Differentiable in the vertices, K and cam_from_world; computed in float64, returned in the
-    vertices' type. Olano and Greer 1997: with rows p_i = (u w, v w, w) less the pixel times w, weight i is p_j x p_k.
+    The plane goes on beyond the face, so a pixel outside its face has weights outside [0, 1]. Zero where `face` is
+    negative. Differentiable in the vertices, K and cam_from_world. Computed in float64, returned in the vertices' type.
     """
-    points = _homogeneous(mesh.vertices, camera)
-    weights, depth = face.new_zeros((*face.shape, 3), dtype=points.dtype), face.new_zeros(face.shape, dtype=points.dtype)
-    y, x = (face >= 0).nonzero(as_tuple=True)
-    if not len(y):
-        return weights.to(mesh.vertices), depth.to(mesh.vertices)
-    corner = mesh.faces.T[:, face[y, x]]
-    w = points[:, 2][corner]
-    p, q = points[:, 0][corner] - (x + 0.5) * w, points[:, 1][corner] - (y + 0.5) * w
-    e = torch.stack([p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]])
-    total = e.sum(0)
-    e = e / torch.where(total == 0, 1, total)
-    weights = weights.index_put((y, x), e.T)
-    return weights.to(mesh.vertices), depth.index_put((y, x), (e * w).sum(0)).to(mesh.vertices)
+    weights, depth = _barycentrics(_homogeneous(mesh.vertices, camera), mesh.faces, face, inside=False)
+    return weights.to(mesh.vertices), depth[..., 0].to(mesh.vertices)
 
-# %% ../../nbs/render/41_rasterizer.ipynb #2da3c064
+# %% ../../nbs/render/41_rasterizer.ipynb #303a242e
 BACKENDS = ("auto", "opengl", "torch", "pytorch3d")
 
 
-@torch.no_grad()
-def rasterize(mesh: Mesh, camera: Camera, backend: str = "auto", cull: bool = False) -> Fragments:
-    """What every pixel centre sees: face, perspective-correct barycentrics, depth. Carries no gradient.
-
-    `backend` "torch" scans rows in PyTorch, "opengl" draws through moderngl; "auto" takes OpenGL where a context can be made.
-    Parts of faces nearer than `camera.near` are cut off, faces without area dropped; `cull` drops faces that
-    turn their back (clockwise as seen). Of faces at one depth the lower index is seen.
-    """
+def _ids(backend: str, device: torch.device, size: tuple[int, int]) -> Callable[..., Tensor]:
+    """The function behind a backend's name: (points, faces, size, near, cull) -> face indices."""
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is not known{nearest(str(backend), BACKENDS)}")
-    points = _homogeneous(mesh.vertices, camera)
-    face = _face_ids(points, mesh.faces, camera.size, camera.near, cull)
-    barycentrics, depth = perspective_barycentrics(mesh, camera, face)
-    barycentrics = barycentrics.clamp(0, 1)
-    return Fragments(face, barycentrics / barycentrics.sum(-1, keepdim=True).clamp_min(0.5), depth)
+    if backend == "pytorch3d":
+        from densebook.render import pytorch3d_backend
 
-# %% ../../nbs/render/41_rasterizer.ipynb #d4567ade
+        return pytorch3d_backend.face_ids
+    from densebook.render import opengl
+
+    drawn = backend == "opengl" or (backend == "auto" and device.type == "cpu" and opengl.available(size))
+    return opengl.face_ids if drawn else _scan
+
+
+@torch.no_grad()
+def visible_faces(mesh: Mesh, camera: Camera, backend: str = "auto", cull: bool = False) -> Int[Tensor, "H W"]:
+    """The index of the face that each pixel centre sees, -1 on the background: `rasterize` without what follows from it."""
+    points = _homogeneous(mesh.vertices, camera)
+    return _ids(backend, points.device, camera.size)(points, mesh.faces, camera.size, camera.near, cull)
+
+# %% ../../nbs/render/41_rasterizer.ipynb #4634bcf3
+@torch.no_grad()
+def rasterize(
+    mesh: Mesh,
+    camera: Camera,
+    backend: str = "auto",  # "torch" scans rows, "opengl" draws through moderngl, "pytorch3d" asks PyTorch3D; see below for "auto"
+    cull: bool = False,  # drop faces that turn their back: clockwise as seen
+) -> Fragments:
+    """What every pixel centre sees: face, perspective-correct barycentrics and depth. Carries no gradient.
+
+    "auto" draws with OpenGL where a context can be made and the mesh is on the CPU, and scans otherwise. Faces are cut at
+    `camera.near`; faces without area cover nothing; of faces at one depth the lower index is seen. Memory: beside the
+    picture (80 bytes a pixel) and 60 bytes a vertex and face, the scan works on 65,536 faces and 262,144 pixels at a time,
+    under 100 MB (on CUDA on sixteen times as many). Raises InputError for an unknown backend, mesh and camera on
+    different devices, vertices 1e12 pixels off the image, and "opengl" where it cannot draw; MissingPackageError for a
+    backend that is not installed.
+    """
+    points = _homogeneous(mesh.vertices, camera)
+    face = _ids(backend, points.device, camera.size)(points, mesh.faces, camera.size, camera.near, cull)
+    weights, depth = _barycentrics(points, mesh.faces, face, inside=True)
+    return Fragments(face, weights.to(mesh.vertices), depth[..., 0].to(mesh.vertices))
+
+# %% ../../nbs/render/41_rasterizer.ipynb #91270744
 def interpolate(
     fragments: Fragments,
     values: Float[Tensor, "F 3 C"] | tuple[Int[Tensor, "F 3"], Float[Tensor, "V C"]],  # at face corners, or (mesh.faces, at vertices)
 ) -> Float[Tensor, "H W C"]:
     """Values between the corners of the face that each pixel sees; 0 on the background.
 
-    Differentiable in the values, and in `fragments.barycentrics` where they carry a gradient.
+    Differentiable in the values, and in `fragments.barycentrics` where they carry a gradient. Raises InputError for
+    values of another shape or for fewer faces than the fragments name.
     """
-    y, x = fragments.mask.nonzero(as_tuple=True)
-    face = fragments.face[y, x]
-    corners = values[face] if isinstance(values, Tensor) else values[1][values[0][face]]
-    mixed = (fragments.barycentrics[y, x, :, None].to(corners) * corners).sum(dim=1)
-    return mixed.new_zeros((*fragments.face.shape, corners.shape[-1])).index_put((y, x), mixed)
+    faces, table = (None, values) if isinstance(values, Tensor) else values
+    if table.ndim != (3 if faces is None else 2) or (faces is None and table.shape[1] != 3):
+        raise InputError(f"values has shape {tuple(table.shape)}; give (faces, 3, channels), or (mesh.faces, (vertices, channels))")
+    many, last = len(table if faces is None else faces), int(fragments.face.amax())
+    if last >= many:
+        raise InputError(f"values are for {many} faces but the fragments name face {last}; give those of the mesh that was rasterised")
+    at = fragments.mask.reshape(-1).nonzero()[:, 0]
+    face = fragments.face.reshape(-1)[at]
+    corners = table[face] if faces is None else table[faces[face]]
+    mixed = (fragments.barycentrics.reshape(-1, 3)[at][..., None].to(corners) * corners).sum(dim=1)
+    picture = mixed.new_zeros(fragments.face.numel(), table.shape[-1]).index_put((at,), mixed)
+    return picture.view(*fragments.face.shape, -1)
+
+# %% ../../nbs/render/41_rasterizer.ipynb #d6fb12a3
+def normals(mesh: Mesh, fragments: Fragments, smooth: bool = True) -> Float[Tensor, "H W 3"]:
+    """Unit normals in the world's axes, outward; 0 on the background. Differentiable in the vertices.
+
+    `smooth` mixes the vertices' normals (the mesh's own, or else angle-weighted ones); otherwise each face has one.
+    """
+    if smooth:
+        corners = mesh.normals if mesh.normals is not None else vertex_normals(mesh)
+        return F.normalize(interpolate(fragments, (mesh.faces, corners)), dim=-1)
+    return torch.where(fragments.mask[..., None], face_normals(mesh)[fragments.face.clamp_min(0)], 0.0)
+
+
+def objects(mesh: Mesh, fragments: Fragments) -> Int[Tensor, "H W"]:
+    """The object id that each pixel sees, -1 on the background; a mesh without ids is object 0."""
+    ids = torch.zeros_like(mesh.faces[:, 0]) if mesh.objects is None else mesh.objects
+    return torch.where(fragments.mask, ids[fragments.face.clamp_min(0)], -1) if len(ids) else fragments.face
