@@ -18,8 +18,8 @@ from .representations import Features
 from .se3_transformer import Fiber, SE3Transformer, center, knn_graph
 
 # %% auto #0
-__all__ = ['SMALL', 'POOLING', 'canonical_order', 'farthest_points', 'pool', 'interpolate_up', 'Level', 'build_levels',
-           'input_features', 'invariants', 'InvariantHead', 'SE3UNet']
+__all__ = ['SMALL', 'POOLING', 'INPUT', 'canonical_order', 'farthest_points', 'pool', 'interpolate_up', 'Level', 'build_levels',
+           'input_features', 'invariants', 'InvariantHead', 'Trunk', 'SE3UNet']
 
 # %% ../../nbs/se3/32_se3_unet.ipynb #52840258
 def _cloud(points: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -204,7 +204,7 @@ def pool(
         found[l] = f[winner, torch.arange(f.shape[1], device=f.device)]
     return found
 
-# %% ../../nbs/se3/32_se3_unet.ipynb #d60f0ad1
+# %% ../../nbs/se3/32_se3_unet.ipynb #5e585754
 def interpolate_up(
     features: Features,  # of the kept points: degree l -> (M, channels, 2l+1)
     points: Float[Tensor, "N 3"],  # all points, metres
@@ -230,7 +230,7 @@ def interpolate_up(
     back = torch.cat([kept, dropped]).argsort()
     return _unpack(torch.cat([known, risen])[back], features)
 
-
+# %% ../../nbs/se3/32_se3_unet.ipynb #c5f80a5c
 def _inverse_distances(points: Tensor, near: Tensor, rows: Tensor, seat: Tensor) -> tuple[Tensor, Tensor]:
     """For each of `rows`: weights of its neighbours (R, k), zero where not kept and summing to one, and their numbers among the kept."""
     chair = seat[near]
@@ -252,7 +252,7 @@ def _nearest_kept(points: Tensor, kept: Tensor, rows: Tensor, batch: Tensor | No
         found.append(apart.argmin(1))
     return torch.cat(found)
 
-# %% ../../nbs/se3/32_se3_unet.ipynb #ac3796d9
+# %% ../../nbs/se3/32_se3_unet.ipynb #bfa51e4c
 @dataclass(frozen=True, eq=False)
 class Level:
     """One resolution of the U-Net: geometry only, no features."""
@@ -262,7 +262,7 @@ class Level:
     edge_index: Int[Tensor, "2 E"]  # k nearest neighbours of each point, at these points
     kept: Int[Tensor, "M"] | None  # which of them are the points of the next level; None at the coarsest
 
-
+# %% ../../nbs/se3/32_se3_unet.ipynb #f3f412bd
 def build_levels(
     points: Float[Tensor, "N 3"],  # metres
     batch: Int[Tensor, "N"] | None = None,  # which cloud each point belongs to, sorted; None: one cloud
@@ -300,7 +300,10 @@ def _check_sizes(batch: Tensor, levels: int, k: int, pooling_ratio: float) -> No
                 raise InputError(f"{where}, too few for k = {k} neighbours besides itself; lower k, levels or pooling_ratio")
             size = _count(1.0 - pooling_ratio, size, cloud)
 
-# %% ../../nbs/se3/32_se3_unet.ipynb #5e585754
+# %% ../../nbs/se3/32_se3_unet.ipynb #357313f6
+INPUT: Fiber = {0: 1, 1: 2}  # what `input_features` gives
+
+
 def input_features(level: Level, dtype: torch.dtype = torch.float32) -> Features:
     """What a point knows before any layer: a constant one (type 0), and two displacements (type 1), all in the frame of the cloud.
 
@@ -338,44 +341,29 @@ class InvariantHead(nn.Module):
         return self.net(invariants(features))
 
 # %% ../../nbs/se3/32_se3_unet.ipynb #6e87a790
-class SE3UNet(nn.Module):
-    """Heatmap logits over the points of a cloud, the same in every frame: `model(points, batch=None) -> (N, landmarks)`.
+class Trunk(nn.Module):
+    """The U-Net without its head: equivariant features (`fiber`) of the points of the finest level, `trunk(build_levels(...))`.
 
-    Down: a block, then pooling to the kept points, `levels` times; a block at the bottom; up: interpolation, a block, plus the features
-    from the way down; last a head on invariants. A block is an SE3Transformer with `layers` hidden layers of `channels` vectors for each
-    degree below `degrees`. Points in metres, clouds of about unit radius; each needs more than `k` points at its coarsest level.
+    A block is an SE3Transformer with `layers` hidden layers of type `fiber`.
     """
 
     def __init__(
-        self, landmarks: int = 68, levels: int = 1, k: int = 40, channels: int = 8, degrees: int = 3, layers: int = 1, heads: int = 1,
-        hidden: int = 32, pooling_ratio: float = 0.35, pooling: str = "mean", backend: str = "torch",
+        self, fiber: Fiber, levels: int = 1, layers: int = 1, heads: int = 1, hidden: int = 16,
+        pooling: str = "mean", backend: str = "torch",
     ):  # fmt: skip
         super().__init__()
-        for name, value in (("landmarks", landmarks), ("channels", channels), ("degrees", degrees), ("layers", layers)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}; give a whole number from 1 up")
         if pooling not in POOLING:
             raise InputError(f"pooling is {pooling!r}; give one of {', '.join(POOLING)}")
-        _check_sizes(torch.zeros(0, dtype=torch.int64), levels, k, pooling_ratio)
-        self.geometry, self.pooling = {"levels": levels, "k": k, "pooling_ratio": pooling_ratio}, pooling
-        fiber = {l: channels for l in range(degrees)}
 
         def block(fiber_in: Fiber) -> SE3Transformer:
             return SE3Transformer(fiber_in, fiber, fiber, layers=layers, heads=heads, hidden=hidden, backend=backend)
 
-        self.down = nn.ModuleList(block({0: 1, 1: 2} if i == 0 else fiber) for i in range(levels))
-        self.bottom = block(fiber if levels else {0: 1, 1: 2})
+        self.pooling = pooling
+        self.down = nn.ModuleList(block(fiber if i else INPUT) for i in range(levels))
+        self.bottom = block(fiber if levels else INPUT)
         self.up = nn.ModuleList(block(fiber) for _ in range(levels))
-        self.head = InvariantHead(fiber, landmarks)
 
-    def forward(self, points: Float[Tensor, "N 3"], batch: Int[Tensor, "N"] | None = None) -> Float[Tensor, "N landmarks"]:
-        centred, clouds = _cloud(points, batch)
-        order = canonical_order(centred, clouds)  # from here on "the first" means the same in every frame and input order
-        levels = build_levels(centred[order], clouds, **self.geometry)
-        return self.head(self.trunk(levels))[order.argsort()]
-
-    def trunk(self, levels: list[Level]) -> Features:
-        """Features of the points of the finest level, equivariant; what the head reads."""
+    def forward(self, levels: list[Level]) -> Features:
         features, skips = input_features(levels[0], next(self.parameters()).dtype), []
         for level, block in zip(levels, self.down):
             skips.append(block(level.points, features, level.edge_index, batch=level.batch))
@@ -386,3 +374,32 @@ class SE3UNet(nn.Module):
             features = block(level.points, features, level.edge_index, batch=level.batch)
             features = {l: f + skip[l] for l, f in features.items()}
         return features
+
+# %% ../../nbs/se3/32_se3_unet.ipynb #92accfad
+class SE3UNet(nn.Module):
+    """Heatmap logits over the points of a cloud, the same in every frame: `model(points, batch=None) -> (N, landmarks)`.
+
+    Down: a block, then pooling to the kept points, `levels` times; a block at the bottom; up: interpolation, a block, plus the features
+    from the way down; last a head on invariants. Features are `channels` vectors of each degree below `degrees`. Points in metres, clouds
+    of about unit radius. Raises InputError for bad points or batch, and for a cloud of `k` points or fewer at its coarsest level.
+    """
+
+    def __init__(
+        self, landmarks: int = 68, levels: int = 1, k: int = 40, channels: int = 8, degrees: int = 3, layers: int = 1, heads: int = 1,
+        hidden: int = 16, pooling_ratio: float = 0.35, pooling: str = "mean", backend: str = "torch",
+    ):  # fmt: skip
+        super().__init__()
+        for name, value in (("landmarks", landmarks), ("channels", channels), ("degrees", degrees), ("layers", layers)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} is {value!r}; give a whole number from 1 up")
+        _check_sizes(torch.zeros(0, dtype=torch.int64), levels, k, pooling_ratio)
+        self.geometry = {"levels": levels, "k": k, "pooling_ratio": pooling_ratio}
+        fiber = {l: channels for l in range(degrees)}
+        self.trunk = Trunk(fiber, levels, layers, heads, hidden, pooling, backend)
+        self.head = InvariantHead(fiber, landmarks)
+
+    def forward(self, points: Float[Tensor, "N 3"], batch: Int[Tensor, "N"] | None = None) -> Float[Tensor, "N landmarks"]:
+        points, batch = _cloud(points, batch)
+        order = canonical_order(points, batch)  # from here on "the first" means the same in every frame and input order
+        levels = build_levels(points[order], batch, **self.geometry)
+        return self.head(self.trunk(levels))[order.argsort()]
