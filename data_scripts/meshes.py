@@ -25,39 +25,11 @@ Nelles (public domain); penguin and wing nut by Oded Stein et al. (CC-BY 4.0); b
 (CC-BY 3.0); remeshed by Oded Stein.
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
 
-from densebook.core.errors import InputError
-from densebook.data import registry
+from densebook.data import script
 
 NAMES = ("spot", "fish", "nefertiti", "penguin", "wingnut", "boot", "plane")
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0 when every file asked for is there and right, 1 when one is not, 2 for a wrong name or folder."""
-    parser = argparse.ArgumentParser(description="Download or check the meshes of the geometry chapter.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(NAMES)}")
-    parser.add_argument("--out", metavar="FOLDER", help="data folder (default: DENSEBOOK_DATA, else that of settings.ini)")
-    parser.add_argument("--check", action="store_true", help="verify what is there; download nothing")
-    parser.add_argument("--base-url", metavar="URL", help=f"a mirror (default: {registry.BASE_URL})")
-    options = parser.parse_args(arguments)
-    names = options.names or NAMES
-    try:
-        if options.check:
-            wanted = {path for name in names for path in registry.describe(name)["files"]}
-            states = {path: state for path, state in registry.check_folder(options.out).items() if path in wanted}
-        else:
-            states = registry.download_many(names, options.out, base_url=options.base_url)
-    except InputError as error:
-        print(f"meshes: {error}", file=sys.stderr)
-        return 2
-    for what, state in states.items():
-        print(f"{what}: {state}")
-    return 0 if all(state == "ok" for state in states.values()) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script.main("meshes", "the meshes of the geometry chapter", NAMES))

@@ -1,20 +1,25 @@
 """Real data by name: found in the data folder, downloaded from its public source, its sha256 verified.
 
 registry.json is the table: for each name a repository and a pinned commit, and for each file where it lies in that
-repository (perhaps inside a zip archive), where it goes in the data folder, its size and its sha256.
+repository (perhaps inside a zip archive, or as base64 in a script), where it goes in the data folder, its size and its
+sha256. A repository `npm/NAME` is a package served by jsDelivr, `debian/NAME` one that a person fetches: see `unpack`.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import functools
 import json
+import lzma
 import os
+import re
+import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from densebook.core import settings
@@ -22,6 +27,7 @@ from densebook.core.errors import InputError, nearest
 from densebook.core.files import atomic_path, sha256
 
 BASE_URL = "https://raw.githubusercontent.com"
+CDN_URL = "https://cdn.jsdelivr.net"
 _TIMEOUT = 30  # seconds without a byte
 _LARGEST_ARCHIVE = 100_000_000  # bytes; archives have no hash of their own, only their members do
 _verified: set[tuple] = set()  # (path, size, modified) of files whose sha256 was read and right in this process
@@ -53,7 +59,7 @@ def describe(name: str) -> dict:
     return {
         "name": name,
         "what": entry["what"],
-        "source": f"https://github.com/{entry['repository']}/tree/{entry['commit']}",
+        "source": _source(entry),
         "licence": entry["licence"],
         "credit": entry["credit"],
         "bytes": sum(f["bytes"] for f in entry["files"]),
@@ -62,9 +68,19 @@ def describe(name: str) -> dict:
     }
 
 
+def _source(entry: dict) -> str:
+    """A page that shows where an entry comes from."""
+    kind, _, rest = entry["repository"].partition("/")
+    if kind == "npm":
+        return f"{CDN_URL}/npm/{rest}@{entry['commit']}/"
+    return f"Debian package {rest} {entry['commit']}" if kind == "debian" else f"https://github.com/{kind}/{rest}/tree/{entry['commit']}"
+
+
 def upright(name: str) -> list[list[int]]:
     """The 3x3 rotation that turns the mesh `name` to y up, its face or nose (where it has one) towards z or x."""
-    return _entry(name)["upright"]
+    if "upright" not in (entry := _entry(name)):
+        raise InputError(f"data name {name!r} is no mesh but: {entry['what']}; give the name of a mesh")
+    return entry["upright"]
 
 
 def texture(name: str) -> str:
@@ -101,34 +117,62 @@ def _state(file: dict, path: Path) -> str:
 def get(name: str, file: str = "") -> Path:
     """The main file of `name` in the data folder, or its `file` (by file name), once its sha256 is verified.
 
-    The folder is DENSEBOOK_DATA, else that of settings.ini. Raises InputError when the name is not known, when the file
-    is not there (saying how to download it) and when it is not the right one.
+    With the main file all that it may name (materials, textures, buffers) is verified too. The folder is DENSEBOOK_DATA,
+    else that of settings.ini. Raises InputError when the name is not known, when a file is not there (saying how to
+    download it) and when it is not the right one.
     """
     entry, folder = _entry(name), settings.data_folder()
     files = {PurePosixPath(f["path"]).name: f for f in entry["files"]}
     if file and file not in files:
         raise InputError(f"{name} has no file {file!r}{nearest(file, files)}")
-    wanted = files[file] if file else entry["files"][0]
-    path = _inside(folder, wanted["path"])
-    try:
-        state = _state(wanted, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    if state == "missing":
-        raise InputError(f"{path} is not there; run `densebook data get {name}`, or let DENSEBOOK_DATA name a folder that has it")
-    if state != "ok":
-        raise InputError(f"{path} {state}; run `densebook data get {name}` to fetch it again")
-    return path
+    wanted = [files[file]] if file else entry["files"]
+    paths = [_inside(folder, f["path"]) for f in wanted]
+    for each, path in zip(wanted, paths):
+        try:
+            state = _state(each, path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        if state == "missing":
+            raise InputError(f"{path} is not there; run `densebook data get {name}`, or let DENSEBOOK_DATA name a folder that has it")
+        if state != "ok":
+            raise InputError(f"{path} {state}; run `densebook data get {name}` to fetch it again")
+    return paths[0]
 
 
 def download(name: str, base_url: str | None = None, progress: bool = True, folder: str | Path | None = None) -> Path:
     """Download the files of `name` into the data folder (or `folder`) unless they are there; returns the main one's path.
 
     Files go to a temporary folder, are verified there, and only then moved into place: whatever goes wrong, nothing is
-    left behind and what was there stays. `base_url` replaces https://raw.githubusercontent.com, e.g. by a mirror.
-    Raises one InputError for an unknown name, a failed or cut transfer, a wrong hash, a path that leaves the folder and
-    a folder that cannot be written.
+    left behind and what was there stays. `base_url` replaces https://raw.githubusercontent.com (and, for packages,
+    https://cdn.jsdelivr.net), e.g. by a mirror. Raises one InputError for an unknown name, a failed or cut transfer, a
+    wrong hash, a path that leaves the folder, a folder that cannot be written and what is in a Debian package.
     """
+    entry = _entry(name)
+    if (package := entry["repository"]).startswith("debian/") and set(_states(entry, folder)) != {"ok"}:
+        raise InputError(
+            f"{name} is in the Debian package {package[7:]} {entry['commit']}, which is not downloaded here; fetch it "
+            f"(apt-get download {package[7:]}) and run `python data_scripts/objects.py --deb FILE {name}`"
+        )
+    return _install(name, folder, lambda files, scratch: _fetch(name, files, base_url, scratch, progress))
+
+
+def unpack(name: str, package: str | Path, folder: str | Path | None = None) -> Path:
+    """Like `download`, from a Debian package (a .deb file) that a person fetched; nothing else in it is unpacked.
+
+    Raises InputError too for a file that is no such package.
+    """
+    if not _entry(name)["repository"].startswith("debian/"):
+        raise InputError(f"{name} is in no Debian package; run `densebook data get {name}`")
+    return _install(name, folder, lambda files, scratch: _unpack(name, files, Path(package), scratch))
+
+
+def _states(entry: dict, folder: str | Path | None) -> list[str]:
+    folder = Path(folder).expanduser() if folder else settings.data_folder()
+    return [_state(f, _inside(folder, f["path"])) for f in entry["files"]]
+
+
+def _install(name: str, folder: str | Path | None, fetch: Callable[[list[dict], Path], list[Path]]) -> Path:
+    """Put those files of `name` that are not there into the folder, once `fetch` has them all verified in a temporary one."""
     entry = _entry(name)
     folder = Path(folder).expanduser() if folder else settings.data_folder()
     paths = [_inside(folder, f["path"]) for f in entry["files"]]
@@ -137,9 +181,7 @@ def download(name: str, base_url: str | None = None, progress: bool = True, fold
         if wanted:
             _check_writable(folder)
             with tempfile.TemporaryDirectory(prefix="densebook-") as scratch:
-                base = (base_url or BASE_URL).rstrip("/")
-                fetched = _fetch(name, [f for f, _ in wanted], f"{base}/{entry['repository']}/{entry['commit']}", Path(scratch), progress)
-                _move(fetched, [p for _, p in wanted])
+                _move(fetch([f for f, _ in wanted], Path(scratch)), [p for _, p in wanted])
     except OSError as error:
         raise InputError(f"{name}: {folder} cannot be written ({error.strerror or error}); choose another with DENSEBOOK_DATA") from error
     return paths[0]
@@ -173,24 +215,77 @@ def _move(fetched: list[Path], paths: list[Path]) -> None:
         raise
 
 
-def _fetch(name: str, files: list[dict], url: str, scratch: Path, progress: bool) -> list[Path]:
+def _url(entry: dict, file: dict, base_url: str | None) -> str:
+    """Where a file is served: a file of another repository than its entry's says so itself."""
+    repository, commit = (file.get(key, entry[key]) for key in ("repository", "commit"))
+    host, at = (CDN_URL, "@") if repository.startswith("npm/") else (BASE_URL, "/")
+    return f"{(base_url or host).rstrip('/')}/{repository}{at}{commit}/{file['source_path']}"
+
+
+def _fetch(name: str, files: list[dict], base_url: str | None, scratch: Path, progress: bool) -> list[Path]:
     """The files in `scratch` under numbers for names, each verified; an archive is fetched once."""
     archives: dict[str, Path] = {}
     fetched = []
     for number, file in enumerate(files):
         target = scratch / str(number)
-        source = f"{url}/{file['source_path']}"
+        source = _url(_entry(name), file, base_url)
         if "member" in file:
             if source not in archives:
                 archives[source] = scratch / f"archive{len(archives)}"
                 _http(source, archives[source], _LARGEST_ARCHIVE, progress)
             _extract(archives[source], file, target, source)
+        elif file.get("decode") == "base64":
+            _http(source, target, file["bytes"] * 4 // 3 + 1000, progress)
+            _decode(target, source)
         else:
             _http(source, target, file["bytes"], progress)
-        size, digest = target.stat().st_size, sha256(target)
-        if size != file["bytes"] or digest != file["sha256"]:
-            what = f"{size} of {file['bytes']} bytes" if size != file["bytes"] else f"sha256 {digest[:12]}..., not {file['sha256'][:12]}..."
-            raise InputError(f"{name}: {source} gave {what}; it was thrown away, try again or check the source")
+        _verify(name, file, target, source)
+        fetched.append(target)
+    return fetched
+
+
+def _verify(name: str, file: dict, target: Path, source: str) -> None:
+    size, digest = target.stat().st_size, sha256(target)
+    if size != file["bytes"] or digest != file["sha256"]:
+        what = f"{size} of {file['bytes']} bytes" if size != file["bytes"] else f"sha256 {digest[:12]}..., not {file['sha256'][:12]}..."
+        raise InputError(f"{name}: {source} gave {what}; it was thrown away, try again or check the source")
+
+
+def _decode(target: Path, url: str) -> None:
+    """Put in place of a script the bytes that it holds as a data URL in base64; nothing of it is run."""
+    found = re.search(rb";base64,([A-Za-z0-9+/]+={0,2})", target.read_bytes())
+    try:
+        target.write_bytes(base64.b64decode(found[1], validate=True))
+    except (TypeError, ValueError):
+        raise InputError(f"{url} holds no base64 data; it was thrown away, check the source") from None
+
+
+def _unpack(name: str, files: list[dict], package: Path, scratch: Path) -> list[Path]:
+    """The files of a Debian package in `scratch`, each verified: members of zip archives in the tar in the package (an ar)."""
+    wanted = {f["source_path"]: scratch / f"archive{k}" for k, f in enumerate(files)}
+    try:
+        with open(package, "rb") as file:
+            if file.read(8) != b"!<arch>\n":
+                raise InputError(f"{package} is no Debian package; fetch it again")
+            while (head := file.read(60)) and not head.startswith(b"data.tar"):
+                file.seek(int(head[48:58]) + int(head[48:58]) % 2, os.SEEK_CUR)
+            with tarfile.open(fileobj=file, mode="r|xz") as tar:
+                for member in tar:
+                    if (target := wanted.get(member.name.removeprefix("./"))) and member.isfile() and member.size <= _LARGEST_ARCHIVE:
+                        target.write_bytes(tar.extractfile(member).read())
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, tarfile.TarError, lzma.LZMAError) as error:
+        raise InputError(
+            f"{package} cannot be read as a Debian package ({type(error).__name__}: {str(error)[:80]}); fetch it again"
+        ) from error
+    fetched = []
+    for number, file in enumerate(files):
+        source, target = wanted[file["source_path"]], scratch / str(number)
+        if not source.exists():
+            raise InputError(f"{package} has no {file['source_path']}; {name} needs version {_entry(name)['commit']}")
+        _extract(source, file, target, str(package))
+        _verify(name, file, target, str(package))
         fetched.append(target)
     return fetched
 
@@ -260,11 +355,12 @@ def list_rows() -> list[dict]:
 
 
 def download_many(
-    names: Iterable[str], folder: str | Path | None = None, base_url: str | None = None, progress: bool = True
+    names: Iterable[str], folder: str | Path | None = None, base_url: str | None = None, progress: bool = True, package: str | Path = ""
 ) -> dict[str, str]:
     """Download several names, going on after a failure: name -> 'ok' or what went wrong.
 
-    Raises InputError for a name that is not known, before anything is fetched.
+    With `package`, a Debian package, they are unpacked from it instead. Raises InputError for a name that is not known,
+    before anything is fetched.
     """
     names = list(dict.fromkeys(names))
     for name in names:
@@ -272,7 +368,7 @@ def download_many(
     states = {}
     for name in names:
         try:
-            download(name, base_url=base_url, progress=progress, folder=folder)
+            unpack(name, package, folder) if package else download(name, base_url=base_url, progress=progress, folder=folder)
             states[name] = "ok"
         except InputError as error:
             states[name] = str(error)

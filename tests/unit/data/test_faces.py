@@ -354,7 +354,12 @@ def test_script_packs_and_checks(script, tmp_path, monkeypatch, capsys):
     arrays = script.pack(lambda name: tmp_path / f"{name}.obj")
     assert list(arrays) == list(script.SHA256)
     assert arrays["neutral"].shape == (17202, 3) and arrays["identity_q"].dtype == np.int16 and arrays["identity_q"].shape == (2, 17202, 3)
-    assert arrays["faces"].tolist() == [[0, 1, 2], [0, 2, 3], [4, 5, 6], [14062, 14063, 14064]] and arrays["face_part"].tolist() == [0, 0, 0, 1]
+    assert arrays["faces"].tolist() == [[0, 1, 2], [0, 2, 3], [4, 5, 6], [14062, 14063, 14064]] and arrays["face_part"].tolist() == [
+        0,
+        0,
+        0,
+        1,
+    ]
     assert arrays["uv"].tolist() == [[0, 0], [1, 0], [1, 1]], "texture coordinates that nothing uses are dropped"
     error = arrays["identity_q"][1] * arrays["identity_scale"][1] - 0.2 * np.sin(vertices * 3)[script.KEPT]
     assert np.abs(error).max() < 1e-5

@@ -1,11 +1,13 @@
 """The registry against a local server: good files, wrong hashes, cut connections, archives, paths that leave the folder."""
 
+import base64
 import hashlib
 import http.server
 import io
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
 from pathlib import Path
@@ -324,14 +326,22 @@ def test_a_bad_manifest_is_named(folder, text):
 def test_the_table_is_whole():
     for name in registry.available():
         entry = registry._entry(name)
-        assert set(entry) - {"texture"} == {"what", "repository", "commit", "licence", "credit", "upright", "files"}
-        assert len(entry["commit"]) == 40 and entry["licence"] and entry["credit"]
+        assert set(entry) - {"texture", "upright"} == {"what", "repository", "commit", "licence", "credit", "files"}
+        assert entry["licence"] and entry["credit"]
         for file in entry["files"]:
             assert len(file["sha256"]) == 64 and file["bytes"] > 0
-            assert file["path"].startswith(f"meshes/{name}/")
-        (a, b, c), (d, e, f), (g, h, i) = entry["upright"]
-        assert a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) == 1
-    assert set(registry.available()) >= {"spot", "fish", "nefertiti", "penguin", "wingnut", "boot", "plane"}
+            repository, commit = (file.get(k, entry[k]) for k in ("repository", "commit"))
+            assert len(commit) == 40 or repository.startswith(("npm/", "debian/"))
+            assert file["path"].startswith(("meshes/", "hats/", "categories/", "street/", "hdri/"))
+        assert not entry.get("texture") or entry["texture"] in {Path(f["path"]).name for f in entry["files"]}
+        if "upright" in entry:
+            (a, b, c), (d, e, f), (g, h, i) = entry["upright"]
+            assert a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) == 1
+        else:
+            assert entry["files"][0]["path"].startswith("hdri/")
+            with pytest.raises(InputError, match="is no mesh"):
+                registry.upright(name)
+    assert set(registry.available()) >= {"spot", "fish", "nefertiti", "penguin", "wingnut", "boot", "plane", "fedora", "studio", "park"}
 
 
 def test_import_is_light():
@@ -352,27 +362,39 @@ def test_the_package_names_what_it_has():
         densebook.data.nothing  # noqa: B018
 
 
-def run_script(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "data_scripts/meshes.py"), *arguments]
+SCRIPTS = ("meshes", "hdri", "objects")
+
+
+def run_script(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / f"data_scripts/{script}.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment})
 
 
 def test_script_checks_and_names_errors(tmp_path):
-    done = run_script("--check", "--out", str(tmp_path), "spot")
+    done = run_script("meshes", "--check", "--out", str(tmp_path), "spot")
     assert done.returncode == 1 and done.stdout.count("missing") == 2
-    done = run_script("spott", "--out", str(tmp_path))
+    done = run_script("meshes", "spott", "--out", str(tmp_path))
     assert done.returncode == 2 and "did you mean 'spot'" in done.stderr
-    done = run_script("--out", str(tmp_path), "--base-url", "http://127.0.0.1:9", "fish", NO_PROXY="127.0.0.1")
-    assert done.returncode == 1 and "could not be downloaded" in done.stdout
+    for script, name in (("meshes", "fish"), ("hdri", "park")):
+        done = run_script(script, "--out", str(tmp_path), "--base-url", "http://127.0.0.1:9", name, NO_PROXY="127.0.0.1")
+        assert done.returncode == 1 and "could not be downloaded" in done.stdout
+    done = run_script("objects", "--out", str(tmp_path), "camera")
+    assert done.returncode == 1 and "apt-get download sweethome3d-furniture" in done.stdout
     assert everything(tmp_path) == []
 
 
-def test_script_tells_every_source():
-    text = (ROOT / "data_scripts/meshes.py").read_text()
-    for name in registry.available():
-        entry = registry._entry(name)
-        for needed in (entry["repository"], entry["commit"], entry["licence"], *(f["sha256"] for f in entry["files"])):
-            assert needed in text
+def test_scripts_tell_every_source():
+    texts, named = {s: (ROOT / f"data_scripts/{s}.py").read_text() for s in SCRIPTS}, []
+    for script, text in texts.items():
+        names = [n for n in registry.available() if f'"{n}"' in text[text.index("NAMES") :]]
+        named += names
+        for name in names:
+            entry = registry._entry(name)
+            for file in entry["files"]:
+                repository, commit = (file.get(k, entry[k]) for k in ("repository", "commit"))
+                for needed in (repository, commit, entry["licence"], file["sha256"], str(file["bytes"]), Path(file["path"]).name):
+                    assert needed in text, (script, needed)
+    assert sorted(named) == sorted(registry.available())
 
 
 def test_real_folder_is_right():
@@ -380,3 +402,87 @@ def test_real_folder_is_right():
         pytest.skip("DENSEBOOK_DATA is not set")
     for name in registry.available():
         assert registry.get(name).is_file()
+
+
+# --- other sources: packages ---
+
+
+def packaged(repository: str, files: list[dict]) -> dict:
+    return {**entry(files), "repository": repository, "commit": "1.0"}
+
+
+def test_base64_in_a_script_is_decoded(server, folder, monkeypatch):
+    table = {"sky": packaged("npm/@a/b", [described(TEXTURE, "hdri/sky.exr", "hdri/sky.exr.js", decode="base64")])}
+    monkeypatch.setattr(registry, "_table", lambda: table)
+    address = "/npm/@a/b@1.0/hdri/sky.exr.js"
+    Handler.served[address] = b"export default 'data:application/exr;base64," + base64.b64encode(TEXTURE) + b"'"
+    assert registry.download("sky", base_url=server, progress=False).read_bytes() == TEXTURE
+    (folder / "hdri/sky.exr").unlink()
+    for wrong, match in ((b"export default 3", "no base64"), (b"';base64,AAAAA'", "no base64"), (b"';base64,QUJD'", "3 of")):
+        Handler.served[address] = wrong
+        refused(server, "sky", match)
+    assert everything(folder) == ["hdri"]
+
+
+def test_a_file_may_have_another_repository(server, folder, monkeypatch):
+    files = [described(TRIANGLE, "a/t.obj", "t.obj"), described(TEXTURE, "a/t.png", "t.png") | {"repository": "x/y", "commit": "c9"}]
+    monkeypatch.setattr(registry, "_table", lambda: {"two": entry(files)})
+    Handler.served |= {"/o/r/c0/t.obj": TRIANGLE, "/x/y/c9/t.png": TEXTURE}
+    registry.download("two", base_url=server, progress=False)
+    assert everything(folder) == ["a", "a/t.obj", "a/t.png"]
+    assert registry._url(entry(files), files[1], None) == "https://raw.githubusercontent.com/x/y/c9/t.png"
+    (folder / "a/t.png").unlink()
+    with pytest.raises(InputError, match="t.png is not there"):
+        registry.get("two")
+    assert registry.get("two", "t.obj").is_file()
+
+
+def deb(archive: bytes, name: str = "./usr/a.sh3f") -> bytes:
+    """A Debian package of one file, and of a link that would lead out."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:xz") as tar:
+        evil = tarfile.TarInfo("../evil")
+        evil.size = 4
+        tar.addfile(evil, io.BytesIO(b"evil"))
+        link = tarfile.TarInfo(name)
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+        info = tarfile.TarInfo(name)
+        info.size = len(archive)
+        tar.addfile(info, io.BytesIO(archive))
+    parts = [(b"debian-binary", b"2.0\n"), (b"control.tar.xz", b"odd"), (b"data.tar.xz", data.getvalue())]
+    return b"!<arch>\n" + b"".join(
+        n.ljust(16) + b"0".ljust(12) + b"0".ljust(6) + b"0".ljust(6) + b"100644".ljust(8) + b"%-10d`\n" % len(c) + c + b"\n" * (len(c) % 2)
+        for n, c in parts
+    )
+
+
+def test_debian_packages_are_unpacked_not_downloaded(server, folder, monkeypatch, tmp_path):
+    files = [described(TRIANGLE, "a/t.obj", "usr/a.sh3f", member="t/t.obj"), described(TEXTURE, "a/t.png", "usr/a.sh3f", member="t/t.png")]
+    monkeypatch.setattr(registry, "_table", lambda: {"shop": packaged("debian/shop", files), "tri": entry(files)})
+    refused(server, "shop", "apt-get download shop.*--deb FILE shop")
+    assert Handler.asked == []
+    package, good = tmp_path / "shop.deb", zipped(t__t__obj=b"no", **{"t__t.obj": TRIANGLE, "t__t.png": TEXTURE})
+    wrong = zipped(**{"t__t.obj": TRIANGLE, "t__t.png": TEXTURE[::-1]})
+    for content, match in (
+        (b"", "no Debian package"),
+        (deb(good)[:-40], "cannot be read as a Debian package"),
+        (deb(good)[:100], "cannot be read as a Debian package"),
+        (deb(good).replace(b"%-10d" % 3, b"three     ", 1), "cannot be read"),
+        (deb(good, "./usr/b.sh3f"), "has no usr/a.sh3f; shop needs version 1.0"),
+        (deb(b"no zip"), "no zip archive"),
+        (deb(zipped(other=b"x")), "no member 't/t.obj'"),
+        (deb(wrong), "gave sha256"),
+    ):
+        package.write_bytes(content)
+        with pytest.raises(InputError, match=match):
+            registry.unpack("shop", package)
+        assert everything(folder) == []
+    with pytest.raises(InputError, match="cannot be read"):
+        registry.unpack("shop", tmp_path / "none.deb")
+    with pytest.raises(InputError, match="in no Debian package"):
+        registry.unpack("tri", package)
+    package.write_bytes(deb(good))
+    assert registry.unpack("shop", package).read_bytes() == TRIANGLE
+    assert everything(folder) == ["a", "a/t.obj", "a/t.png"] and not (tmp_path / "evil").exists()
+    assert registry.download("shop") == registry.get("shop"), "what is there is not asked for"
