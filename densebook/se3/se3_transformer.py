@@ -6,30 +6,40 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..core.errors import InputError
+from . import dgl_backend
 from .representations import Features, clebsch_gordan, spherical_harmonics
 
 # %% auto #0
-__all__ = ['Fiber', 'BACKENDS', 'center', 'knn_graph', 'Edges', 'connect', 'kernel_basis', 'Radial', 'SelfInteraction',
-           'NormBias', 'Attention', 'edge_messages', 'attend_plain', 'SE3Transformer']
+__all__ = ['Fiber', 'BACKENDS', 'CHUNK', 'center', 'knn_graph', 'kernel_basis', 'Edges', 'connect', 'Radial', 'edge_messages',
+           'SelfInteraction', 'NormBias', 'Attention', 'attention_weights', 'attend_plain', 'attend_fast',
+           'SE3Transformer']
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #da05d7a2
+# %% ../../nbs/se3/31_se3_transformer.ipynb #08d198f8
 Fiber = dict[int, int]  # degree l -> channels
 BACKENDS = ("torch", "plain", "dgl")
+CHUNK = 1 << 19  # numbers in the largest temporary tensor of the fast form
+
+
+def _what(value) -> str:
+    """Type and shape of a wrong argument, for messages."""
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def _check_points(points: Tensor, batch: Tensor | None) -> None:
     """Refuse what is not a cloud (N, 3) of finite floats with sorted cloud numbers."""
     if not isinstance(points, Tensor) or not points.is_floating_point() or points.ndim != 2 or points.shape[1] != 3:
-        what = f"{points.dtype} {tuple(points.shape)}" if isinstance(points, Tensor) else type(points).__name__
-        raise InputError(f"points is {what}; give a float tensor (N, 3)")
+        raise InputError(f"points is {_what(points)}; give a float tensor (N, 3)")
     if len(points) == 0:
         raise InputError("points is empty; give a float tensor (N, 3) with at least one row")
     if not points.isfinite().all():
@@ -38,12 +48,39 @@ def _check_points(points: Tensor, batch: Tensor | None) -> None:
     if batch is None:
         return
     if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.shape != points.shape[:1]:
-        what = f"{batch.dtype} {tuple(batch.shape)}" if isinstance(batch, Tensor) else type(batch).__name__
-        raise InputError(f"batch is {what}; give the cloud's number of each point, int64 ({len(points)},)")
+        raise InputError(f"batch is {_what(batch)}; give the number of each point's cloud, int64 ({len(points)},)")
     if batch[0] < 0 or (batch.diff() < 0).any():
         raise InputError("batch is not sorted from 0 upwards; put the points of a cloud one after the other")
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #15ec5294
+# %% ../../nbs/se3/31_se3_transformer.ipynb #0798dc8a
+def _whole(name: str, value: int) -> int:
+    """Refuse what is not a whole number from 1 up."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} is {value!r}; give a whole number from 1 up")
+    return value
+
+
+def _check_fiber(name: str, fiber: Fiber) -> Fiber:
+    """Refuse what is not {degree: channels}, degrees 0..4; returned in the order of degrees."""
+    good = isinstance(fiber, dict) and len(fiber) > 0
+    if not good or not all(isinstance(l, int) and isinstance(c, int) and 0 <= l <= 4 and c >= 1 for l, c in fiber.items()):
+        raise InputError(f"{name} is {fiber!r}; give a dictionary of degrees 0..4 to channels >= 1, such as {{0: 8, 1: 4}}")
+    return dict(sorted(fiber.items()))
+
+
+def _check_features(features: Features, fiber: Fiber, nodes: int, like: Tensor) -> None:
+    """Refuse features that do not fit the fiber, the number of points or the weights' type."""
+    for l, channels in fiber.items():
+        shape = (nodes, channels, 2 * l + 1)
+        if not isinstance(features, dict) or not isinstance(features.get(l), Tensor):
+            raise InputError(f"features has no tensor of degree {l}; give {{{l}: tensor of shape {shape}}}")
+        if features[l].shape != shape:
+            raise InputError(f"features[{l}] has shape {tuple(features[l].shape)}; this layer needs {shape}")
+        if features[l].dtype != like.dtype or features[l].device != like.device:
+            have = f"{features[l].dtype} on {features[l].device}"
+            raise InputError(f"features[{l}] is {have}, the weights are {like.dtype} on {like.device}; bring both to one type and device")
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #db8d6da4
 def center(
     points: Float[Tensor, "N 3"],  # metres
     batch: Int[Tensor, "N"] | None = None,  # which cloud each point belongs to, sorted; None: one cloud
@@ -58,122 +95,69 @@ def _center(wide: Tensor, batch: Tensor | None) -> Tensor:
     if batch is None:
         return wide - wide.mean(0)
     total = wide.new_zeros(int(batch[-1]) + 1, 3).index_add(0, batch, wide)
-    return wide - (total / batch.bincount()[:, None])[batch]
+    return wide - (total / batch.bincount().clamp_min(1)[:, None])[batch]
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #7a6f8468
-def _ties(values: Tensor, within: Tensor | float) -> Tensor:
-    """Number the groups of sorted `values` (..., n) whose neighbours in the list differ by at most `within`."""
-    steps = values.diff(dim=-1) > within
-    return F.pad(steps.cumsum(-1), (1, 0))
+# %% ../../nbs/se3/31_se3_transformer.ipynb #99abc9e4
+def _ties(values: Tensor, within: float) -> Tensor:
+    """Number the groups of sorted `values` (..., n): a new one begins where the next value is more than `within` away."""
+    return F.pad((values.diff(dim=-1) > within).cumsum(-1), (1, 0))
 
 
-def _frame_free_rank(offset: Tensor, batch: Tensor, within: Tensor) -> Tensor:
-    """Rank of each point by its distance from the centroid (N,), equal within rounding: the same in every frame and order."""
+def _central_rank(wide: Tensor, within: float) -> Tensor:
+    """Rank of each centred point by its distance from the centroid (N,), the same for equal distances: no frame and no order enters."""
+    offset = wide.norm(dim=1)
     order = offset.argsort(stable=True)
     rank = torch.empty_like(order)
     rank[order] = _ties(offset[order], within)
     return rank
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #ab6d4357
-@torch.no_grad()
-def knn_graph(
-    points: Float[Tensor, "N 3"],  # metres
-    k: int,  # neighbours of each point
-    batch: Int[Tensor, "N"] | None = None,  # which cloud each point belongs to, sorted; None: one cloud
-    budget: int = 1 << 20,  # distances held at once
-) -> Int[Tensor, "2 E"]:
-    """Edges from the k nearest neighbours to each point: row 0 the neighbour, row 1 the point, grouped by it, no self loops.
 
-    Distances are differences in float64 of centred points, so a translation moves no edge. Neighbours whose distances are equal to
-    within rounding are ordered by their own distance from the centroid, then by index. Memory is a few times `budget` numbers.
-    Raises InputError for k < 1, a cloud of k points or fewer, NaN, a wrong dtype or shape, and an unsorted batch.
-    """
-    _check_points(points, batch)
-    batch = torch.zeros_like(points[:, 0], dtype=torch.int64) if batch is None else batch
-    size = batch.bincount()
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k is {k!r}; give a whole number of neighbours from 1 up")
-    small = ((size <= k) & (size > 0)).nonzero()
-    if len(small):
-        raise InputError(f"cloud {int(small[0])} has {int(size[small[0]])} points, too few for k = {k} neighbours besides itself; lower k")
-    end = size.cumsum(0)
-    wide = _center(points.double(), batch)
-    offset = wide.norm(dim=1)
-    within = 16 * torch.finfo(points.dtype).eps * float(offset.max())
-    rank = _frame_free_rank(offset, batch, within)
-    rows = max(budget // (2 * int(size.max())), 1)
-    parts = []
-    for low in range(0, len(points), rows):
-        mine = batch[low : low + rows]
-        first, last = int((end - size)[mine[0]]), int(end[mine[-1]])
-        parts.append(first + _nearest(wide, rank, batch, low, low + len(mine), first, last, k, within))
-    source = torch.cat(parts).flatten()
-    return torch.stack([source, torch.arange(len(points), device=points.device).repeat_interleave(k)])
-
-# %% ../../nbs/se3/31_se3_transformer.ipynb #08d198f8
 def _nearest(wide, rank, batch, low: int, high: int, first: int, last: int, k: int, within: float) -> Tensor:
-    """Neighbours (rows, k) of the points low..high among the points first..last, counted from `first`."""
+    """Neighbours (rows, k) of the points low..high among the points first..last."""
     distance = torch.cdist(wide[low:high], wide[first:last], compute_mode="donot_use_mm_for_euclid_dist")
     distance.masked_fill_(batch[low:high, None] != batch[None, first:last], torch.inf)
     own = torch.arange(high - low, device=wide.device)
     distance[own, own + low - first] = torch.inf
     near, index = distance.topk(min(2 * k + 8, last - first), dim=1, largest=False)
-    group = _ties(near, within)
-    key = (group * (int(rank.max()) + 1) + rank[first + index]) * (last - first) + index
+    index = index + first
+    key = (_ties(near, within) * (int(rank.max()) + 1) + rank[index]) * len(wide) + index
     return index.gather(1, key.topk(k, dim=1, largest=False).indices)
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #0798dc8a
-@dataclass(frozen=True, eq=False)
-class Edges:
-    """What the layers need of a graph: made once, used by every layer."""
-
-    source: Int[Tensor, "E"]
-    target: Int[Tensor, "E"]
-    degree: int | None  # edges per target where they are grouped by target and equally many, else None
-    distance: Float[Tensor, "E 1"]
-    harmonics: Float[Tensor, "E S"]  # Y^0, Y^1 ... of the direction from target to source, side by side
-
-
-def _check_edges(edge_index: Tensor, nodes: int) -> None:
-    """Refuse what is not int64 (2, E) within the points."""
-    if not isinstance(edge_index, Tensor) or edge_index.dtype != torch.int64 or edge_index.ndim != 2 or len(edge_index) != 2:
-        what = f"{edge_index.dtype} {tuple(edge_index.shape)}" if isinstance(edge_index, Tensor) else type(edge_index).__name__
-        raise InputError(f"edge_index is {what}; give int64 (2, E), sources over targets")
-    if edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < nodes:
-        raise InputError(f"edge_index names point {int(edge_index.max())} of {nodes}; indices run from 0 to the last point")
-
-
-def _degree_of(target: Tensor, nodes: int) -> int | None:
-    """Edges per target where the list is grouped by target, all targets in order and equally many."""
-    k = len(target) // nodes
-    if k * nodes != len(target) or k == 0:
-        return None
-    even = torch.arange(nodes, device=target.device).repeat_interleave(k)
-    return k if torch.equal(even, target) else None
-
-
-def connect(
+# %% ../../nbs/se3/31_se3_transformer.ipynb #b8284350
+@torch.no_grad()
+def knn_graph(
     points: Float[Tensor, "N 3"],  # metres
-    edge_index: Int[Tensor, "2 E"],  # row 0 source, row 1 target
-    degree: int,  # the largest degree of the features
-    dtype: torch.dtype | None = None,  # of the result; the points' own without it
-) -> Edges:
-    """Distances and harmonics (degrees 0 to 2 `degree`) of the edges; zero harmonics for l > 0 where two points coincide.
+    k: int,  # neighbours of each point
+    batch: Int[Tensor, "N"] | None = None,  # which cloud each point belongs to, sorted; None: one cloud
+    chunk: int = 1 << 20,  # distances held at once
+) -> Int[Tensor, "2 E"]:
+    """Edges from the k nearest neighbours to each point: row 0 the neighbour, row 1 the point, grouped by it, no self loops.
 
-    Raises InputError for bad points or indices.
+    Distances are differences of centred points in float64, so a translation changes no edge. Neighbours whose distances are equal to
+    within rounding are ordered by their own distance from the centroid, then by index. Time grows with the square of a cloud's size;
+    memory is a few times max(`chunk`, twice the largest cloud) numbers. Not differentiable. Raises InputError for k < 1, a cloud of k
+    points or fewer, NaN, a wrong dtype or shape, and an unsorted batch.
     """
-    _check_points(points, None)
-    _check_edges(edge_index, len(points))
-    source, target = edge_index
-    apart = points[source] - points[target]
-    largest = apart.abs().amax(1, keepdim=True).detach()
-    scale = torch.where(largest > 0, largest, 1.0)
-    distance = (torch.where(largest > 0, apart / scale, 1.0).square().sum(1, keepdim=True).sqrt() * scale).where(largest > 0, 0.0)
-    harmonics = torch.cat([spherical_harmonics(l, apart) for l in range(2 * degree + 1)], dim=1)
-    dtype = dtype or points.dtype
-    return Edges(source, target, _degree_of(target, len(points)), distance.to(dtype), harmonics.to(dtype))
+    _check_points(points, batch), _whole("k", k)
+    batch = torch.zeros(len(points), dtype=torch.int64, device=points.device) if batch is None else batch
+    size = batch.bincount()
+    small = ((size <= k) & (size > 0)).nonzero()
+    if len(small):
+        have = int(size[small[0]])
+        raise InputError(f"cloud {int(small[0])} has {have} points, too few for k = {k} neighbours of each; lower k to {have - 1} or less")
+    wide = _center(points.double(), batch)
+    within = 16 * torch.finfo(points.dtype).eps * float(wide.norm(dim=1).max())
+    rank, end = _central_rank(wide, within), size.cumsum(0)
+    rows = max(chunk // (2 * int(size.max())), 1)
+    parts = []
+    for low in range(0, len(points), rows):
+        high = min(low + rows, len(points))
+        first, last = int((end - size)[batch[low]]), int(end[batch[high - 1]])
+        parts.append(_nearest(wide, rank, batch, low, high, first, last, k, within))
+    source = torch.cat(parts).flatten()
+    return torch.stack([source, torch.arange(len(points), device=points.device).repeat_interleave(k)])
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #e240d69b
+# %% ../../nbs/se3/31_se3_transformer.ipynb #51e1c8ae
 @functools.cache
 def _table(k: int, l: int) -> Float[Tensor, "M J K S"]:
     """Q^{lk}: the constant that makes the kernels' basis from the harmonics; float64, shared, nobody may write into it."""
@@ -189,63 +173,103 @@ def kernel_basis(
     k: int,  # degree that comes in
     l: int,  # degree that goes out
 ) -> Float[Tensor, "E M J K"]:
-    """The 2 min(k, l) + 1 matrices (2l+1) x (2k+1) that turn with the edge: Q_J Y_J for J = |k-l| .. k+l (Eq. 2 of the paper's Section 2.3)."""
+    """The 2 min(k, l) + 1 matrices (2l+1) x (2k+1) that turn with the edge: Q_J Y^J for J = |k-l| .. k+l (Fuchs et al., Eq. 8)."""
     table = _table(k, l).to(harmonics)
     return torch.einsum("mjks,es->emjk", table, harmonics[:, : table.shape[-1]])
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #47063a35
+# %% ../../nbs/se3/31_se3_transformer.ipynb #19522f78
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """What the layers need of a graph; see `connect`."""
+
+    source: Int[Tensor, "E"]
+    target: Int[Tensor, "E"]
+    degree: int | None  # edges per target where they are grouped by target and equally many, else None
+    distance: Float[Tensor, "E 1"]  # metres
+    harmonics: Float[Tensor, "E S"]  # Y^0, Y^1 ... of the direction from target to source, side by side
+
+
+def _check_edges(edge_index: Tensor, nodes: int) -> None:
+    """Refuse what is not int64 (2, E) within the points."""
+    if not isinstance(edge_index, Tensor) or edge_index.dtype != torch.int64 or edge_index.ndim != 2 or len(edge_index) != 2:
+        raise InputError(f"edge_index is {_what(edge_index)}; give int64 (2, E), sources over targets")
+    if edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < nodes:
+        wrong = int(edge_index.min()) if int(edge_index.min()) < 0 else int(edge_index.max())
+        raise InputError(f"edge_index names point {wrong}, but there are {nodes}; indices run from 0 to {nodes - 1}")
+
+
+def _even_degree(target: Tensor, nodes: int) -> int | None:
+    """Edges per target where the list is grouped by target, all targets in order and equally many."""
+    k = len(target) // nodes
+    if k * nodes != len(target) or k == 0:
+        return None
+    even = torch.arange(nodes, device=target.device).repeat_interleave(k)
+    return k if torch.equal(even, target) else None
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #71534256
+def connect(
+    points: Float[Tensor, "N 3"],  # metres
+    edge_index: Int[Tensor, "2 E"],  # row 0 source, row 1 target
+    degree: int,  # the largest degree of the features
+    dtype: torch.dtype | None = None,  # of the result; the points' own without it
+) -> Edges:
+    """Distances and harmonics (degrees 0 to 2 `degree`) of the edges, differentiable in the points.
+
+    Two points in one place have distance 0 and no direction: their harmonics are zero for l > 0, and gradients through them are zero.
+    Raises InputError for bad points or indices.
+    """
+    _check_points(points, None), _check_edges(edge_index, len(points))
+    source, target = edge_index
+    apart = points[source] - points[target]
+    largest = apart.detach().abs().amax(1, keepdim=True)  # first, so that squares neither vanish nor overflow
+    there = largest > 0
+    unit = torch.where(there, apart / torch.where(there, largest, 1.0), 1.0)
+    distance = torch.where(there, unit.square().sum(1, keepdim=True).sqrt() * largest, 0.0)
+    harmonics = torch.cat([spherical_harmonics(l, apart) for l in range(2 * degree + 1)], dim=1)
+    dtype = dtype or points.dtype
+    return Edges(source, target, _even_degree(target, len(points)), distance.to(dtype), harmonics.to(dtype))
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #5cfc4eda
 class Radial(nn.Module):
-    """Functions of the distance: two linear maps with layer norms and ReLU, as in the authors' code."""
+    """Features of the distance: two linear maps with layer norms and ReLU, as in the authors' code."""
 
     def __init__(self, hidden: int = 32):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(1, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.LayerNorm(hidden), nn.ReLU())
+        self.hidden = _whole("hidden", hidden)
+        first = [nn.Linear(1, hidden), nn.LayerNorm(hidden), nn.ReLU()]
+        self.net = nn.Sequential(*first, nn.Linear(hidden, hidden), nn.LayerNorm(hidden), nn.ReLU())
 
     def forward(self, distance: Float[Tensor, "*E 1"]) -> Float[Tensor, "*E H"]:
         return self.net(distance)
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #db8d6da4
-def _check_fiber(name: str, fiber: Fiber) -> Fiber:
-    """Refuse what is not {degree: channels}, degrees 0..4; returned in the order of degrees."""
-    good = isinstance(fiber, dict) and fiber and all(isinstance(l, int) and isinstance(c, int) and 0 <= l <= 4 and c >= 1 for l, c in fiber.items())
-    if not good:
-        raise InputError(f"{name} is {fiber!r}; give a dictionary of degrees 0..4 to channels >= 1, such as {{0: 8, 1: 4}}")
-    return dict(sorted(fiber.items()))
+# %% ../../nbs/se3/31_se3_transformer.ipynb #a1c3462d
+def edge_messages(
+    weights: nn.ParameterDict,  # degree -> (channels out, P, H), as in `Attention`
+    features: Features,
+    edges: Edges,
+    hidden: Float[Tensor, "E H"],  # features of the distances
+) -> Features:
+    """What each edge carries, kernel times feature of its source: degree l -> (E, channels, 2l+1).
 
+    The kernels are really made, for reading and checking: memory grows with edges times kernels.
+    """
+    found = {}
+    for name, weight in weights.items():
+        l, start, total = int(name), 0, 0
+        for k, feature in sorted(features.items()):
+            basis = kernel_basis(edges.harmonics, k, l).transpose(1, 2)  # E, J, 2l+1, 2k+1
+            count, channels = basis.shape[1], feature.shape[1]
+            part = weight[:, start : start + count * channels].unflatten(1, (count, channels))  # out, J, in, H
+            radial = torch.einsum("ojch,eh->eocj", part, hidden)
+            kernel = (radial.flatten(1, 2) @ basis.flatten(2)).view(-1, len(weight), channels, 2 * l + 1, 2 * k + 1)
+            total = total + (kernel * feature[edges.source][:, None, :, None]).sum((2, 4))
+            start += count * channels
+        found[l] = total
+    return found
 
-def _check_features(features: Features, fiber: Fiber, nodes: int, like: Tensor) -> None:
-    """Refuse features that do not fit the fiber, the number of points or the weights' type."""
-    for l, channels in fiber.items():
-        shape = (nodes, channels, 2 * l + 1)
-        if not isinstance(features, dict) or not isinstance(features.get(l), Tensor):
-            raise InputError(f"features has no tensor of degree {l}; give {{{l}: tensor {shape}}}")
-        if features[l].shape != shape:
-            raise InputError(f"features[{l}] has shape {tuple(features[l].shape)}; this layer needs {shape}")
-        if features[l].dtype != like.dtype or features[l].device != like.device:
-            have = f"{features[l].dtype} on {features[l].device}"
-            raise InputError(f"features[{l}] is {have}, the weights are {like.dtype} on {like.device}; bring both to one type and device")
-
-# %% ../../nbs/se3/31_se3_transformer.ipynb #99abc9e4
-class SelfInteraction(nn.Module):
-    """Mixes the channels of each point by itself: a matrix per degree, or ("attentive") one that depends on the channels' inner products."""
-
-    def __init__(self, fiber_in: Fiber, fiber_out: Fiber, kind: str = "1x1"):
-        super().__init__()
-        self.fiber_in, self.fiber_out = _check_fiber("fiber_in", fiber_in), _check_fiber("fiber_out", fiber_out)
-        missing = set(fiber_out) - set(fiber_in)
-        if missing:
-            raise InputError(f"fiber_out has degree {min(missing)}, which fiber_in lacks; a self-interaction makes no new degrees")
-        if kind not in ("1x1", "attentive"):
-            raise InputError(f"kind is {kind!r}; give '1x1' or 'attentive'")
-        make = _Matrix if kind == "1x1" else _Attentive
-        self.maps = nn.ModuleDict({str(l): make(fiber_in[l], c) for l, c in self.fiber_out.items()})
-
-    def forward(self, features: Features, points: Tensor | None = None, edge_index: Tensor | None = None) -> Features:
-        return {l: self.maps[str(l)](features[l]) for l in self.fiber_out}
-
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #19df4c5a
 class _Matrix(nn.Module):
-    """The same matrix everywhere."""
+    """The same matrix at every point."""
 
     def __init__(self, channels_in: int, channels_out: int):
         super().__init__()
@@ -261,15 +285,40 @@ class _Attentive(nn.Module):
     def __init__(self, channels_in: int, channels_out: int):
         super().__init__()
         self.shape = (channels_out, channels_in)
-        self.net = nn.Sequential(nn.LayerNorm(channels_in**2), nn.LeakyReLU(), nn.Linear(channels_in**2, channels_in * channels_out))
+        square = channels_in**2
+        self.net = nn.Sequential(nn.LayerNorm(square), nn.LeakyReLU(), nn.Linear(square, channels_in * channels_out))
 
     def forward(self, feature: Tensor) -> Tensor:
-        gram = feature @ feature.mT
-        return self.net(gram.flatten(1)).unflatten(1, self.shape).softmax(-1) @ feature
+        products = feature @ feature.mT
+        return self.net(products.flatten(1)).unflatten(1, self.shape).softmax(-1) @ feature
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #b8284350
+# %% ../../nbs/se3/31_se3_transformer.ipynb #0b2f69c4
+class SelfInteraction(nn.Module):
+    """Mixes the channels of each point: by a matrix for each degree ("1x1"), or by one made from their inner products ("attentive").
+
+    Called `layer(features)`; points and edges may follow and are not used.
+    """
+
+    def __init__(self, fiber_in: Fiber, fiber_out: Fiber, kind: str = "1x1"):
+        super().__init__()
+        self.fiber_in, self.fiber_out = _check_fiber("fiber_in", fiber_in), _check_fiber("fiber_out", fiber_out)
+        missing = set(fiber_out) - set(fiber_in)
+        if missing:
+            raise InputError(f"fiber_out has degree {min(missing)}, which fiber_in lacks; a self-interaction makes no new degrees")
+        if kind not in ("1x1", "attentive"):
+            raise InputError(f"kind is {kind!r}; give '1x1' or 'attentive'")
+        make = _Matrix if kind == "1x1" else _Attentive
+        self.maps = nn.ModuleDict({str(l): make(fiber_in[l], c) for l, c in self.fiber_out.items()})
+
+    def forward(self, features: Features, points: Tensor | None = None, edge_index: Tensor | None = None) -> Features:
+        return {l: self.maps[str(l)](features[l]) for l in self.fiber_out}
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #8c60e4b8
 class NormBias(nn.Module):
-    """The nonlinearity: the length of each vector plus a learned bias, cut off at zero; its direction stays."""
+    """The nonlinearity: the length of each vector plus a learned bias, cut off at zero; its direction stays.
+
+    Called `layer(features)`; points and edges may follow and are not used.
+    """
 
     def __init__(self, fiber: Fiber):
         super().__init__()
@@ -281,98 +330,342 @@ class NormBias(nn.Module):
 
     @staticmethod
     def _bend(feature: Tensor, bias: Tensor) -> Tensor:
-        length = feature.square().sum(-1, keepdim=True).clamp_min(torch.finfo(feature.dtype).tiny ** 0.5).sqrt()
-        return F.relu(length + bias) * (feature / length)
+        square = feature.square().sum(-1, keepdim=True)
+        length = square.clamp_min(torch.finfo(feature.dtype).eps ** 2).sqrt()
+        direction = torch.where(square > 0, feature / length, 0.0)  # zero has none, and passes no gradient
+        return F.relu(length + bias) * direction
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #897a37f0
+# %% ../../nbs/se3/31_se3_transformer.ipynb #f13d0ec2
 class Attention(nn.Module):
-    """Equivariant attention over the neighbours (Eq. 3-4): kernels make keys and values, the point's own features make the query.
+    """Equivariant attention over the neighbours: kernels make keys and values, the point's own features make the query.
 
-    The kernels' radial functions share one hidden layer of width `hidden`. The result is joined with the input (skip) and mixed by a
-    self-interaction. Called `layer(features, points, edge_index)`; gives features of `fiber_out`.
+    Called `layer(features, points, edge_index)`; gives features of `fiber_out`. `edges` may be handed over where `connect` was called
+    already. Backends: "torch" is the fast form, "plain" the definition, "dgl" the definition through DGL; all give the same numbers.
+    Channels are rounded up to a multiple of `heads` inside.
     """
 
-    def __init__(self, fiber_in: Fiber, fiber_out: Fiber, heads: int = 1, hidden: int = 32, self_interaction: str = "1x1", backend: str = "torch"):
+    def __init__(
+        self, fiber_in: Fiber, fiber_out: Fiber, heads: int = 1, hidden: int = 32, self_interaction: str = "1x1", backend: str = "torch"
+    ):  # fmt: skip
         super().__init__()
         self.fiber_in, self.fiber_out = _check_fiber("fiber_in", fiber_in), _check_fiber("fiber_out", fiber_out)
-        for name, value in (("heads", heads), ("hidden", hidden)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}; give a whole number from 1 up")
         if backend not in BACKENDS:
             raise InputError(f"backend is {backend!r}; give one of {', '.join(BACKENDS)}")
-        self.heads, self.backend = heads, backend
-        self.degree = max(*self.fiber_in, *self.fiber_out)
+        self.heads, self.backend, self.degree = _whole("heads", heads), backend, max(*self.fiber_in, *self.fiber_out)
         self.values = {l: -(-c // heads) * heads for l, c in self.fiber_out.items()}
         shared = {l: c for l, c in self.values.items() if l in self.fiber_in}
         self.keys = shared or {l: -(-c // heads) * heads for l, c in self.fiber_in.items()}
         self.radial = Radial(hidden)
-        self.key = nn.ParameterDict({str(l): self._weights(l, c, hidden) for l, c in self.keys.items()})
-        self.value = nn.ParameterDict({str(l): self._weights(l, c, hidden) for l, c in self.values.items()})
+        self.key = nn.ParameterDict({str(l): self._weights(l, c) for l, c in self.keys.items()})
+        self.value = nn.ParameterDict({str(l): self._weights(l, c) for l, c in self.values.items()})
         self.query = SelfInteraction({l: self.fiber_in[l] for l in self.keys}, self.keys)
-        joined = {l: c + self.fiber_in.get(l, 0) for l, c in self.values.items()}
-        self.mix = SelfInteraction(joined, self.fiber_out, self_interaction)
+        self.mix = SelfInteraction({l: c + self.fiber_in.get(l, 0) for l, c in self.values.items()}, self.fiber_out, self_interaction)
+        self.scale = (heads / sum(c * (2 * l + 1) for l, c in self.keys.items())) ** 0.5
 
-    def _weights(self, l: int, channels: int, hidden: int) -> nn.Parameter:
-        """(channels, P, hidden): P runs over degree in, basis matrix and channel in."""
-        wide = sum((2 * min(k, l) + 1) * c for k, c in self.fiber_in.items())
+    def _weights(self, l: int, channels: int) -> nn.Parameter:
+        """(channels, P, hidden): P runs over degree in, J and channel in."""
+        wide, hidden = sum((2 * min(k, l) + 1) * c for k, c in self.fiber_in.items()), self.radial.hidden
         return nn.Parameter(torch.randn(channels, wide, hidden) * (2 / (wide * hidden)) ** 0.5)
 
     def forward(self, features: Features, points: Tensor, edge_index: Tensor, edges: Edges | None = None) -> Features:
         some = next(iter(self.value.values()))
         _check_features(features, self.fiber_in, len(points), some)
-        if edges is None:
-            edges = connect(points, edge_index, self.degree, some.dtype)
-        found = attend_plain(self, features, edges)
+        features = {l: features[l] for l in self.fiber_in}
+        edges = connect(points, edge_index, self.degree, some.dtype) if edges is None else edges
+        fast = self.backend == "torch" and edges.degree is not None
+        found = attend_fast(self, features, edges) if fast else attend_plain(self, features, edges)
         return self.mix({l: torch.cat([v, features[l]], 1) if l in self.fiber_in else v for l, v in found.items()})
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #772173f5
-def edge_messages(weights: nn.ParameterDict, features: Features, edges: Edges, hidden: Float[Tensor, "E H"], fiber_in: Fiber) -> Features:
-    """What each edge carries, kernel times feature: degree l -> (E, channels, 2l+1). The kernels are really made: for reading and checking."""
-    found = {}
-    for name, weight in weights.items():
-        l, start, total = int(name), 0, 0
-        for k, channels in fiber_in.items():
-            basis = kernel_basis(edges.harmonics, k, l)  # E, 2l+1, J, 2k+1
-            wide = basis.shape[2] * channels
-            part = weight[:, start : start + wide].unflatten(1, (basis.shape[2], channels))
-            radial = torch.einsum("ojch,eh->eojc", part, hidden)
-            kernel = torch.einsum("eojc,emjk->eomck", radial, basis)
-            total = total + torch.einsum("eomck,eck->eom", kernel, features[k][edges.source])
-            start += wide
-        found[l] = total
-    return found
-
-# %% ../../nbs/se3/31_se3_transformer.ipynb #357d512a
+# %% ../../nbs/se3/31_se3_transformer.ipynb #b8573bf0
 def _softmax(logits: Float[Tensor, "E heads"], target: Int[Tensor, "E"], nodes: int) -> Float[Tensor, "E heads"]:
     """Softmax over the edges of each target."""
-    highest = logits.new_zeros(nodes, logits.shape[1]).scatter_reduce(0, target[:, None].expand_as(logits), logits.detach(), "amax", include_self=False)
+    at = target[:, None].expand_as(logits)
+    highest = logits.new_zeros(nodes, logits.shape[1]).scatter_reduce(0, at, logits.detach(), "amax", include_self=False)
     weight = (logits - highest[target]).exp()
     return weight / weight.new_zeros(nodes, logits.shape[1]).index_add(0, target, weight)[target]
 
 
-def attend_plain(layer: Attention, features: Features, edges: Edges) -> Features:
-    """Eq. 3-4 as they stand, edge by edge; memory grows with edges times kernels."""
-    nodes, heads = len(next(iter(features.values()))), layer.heads
-    hidden = layer.radial(edges.distance)
+def attention_weights(layer: Attention, features: Features, edges: Edges) -> Float[Tensor, "E heads"]:
+    """alpha of Eq. 3: how much each edge counts; sums to one over the edges of a target."""
     query = layer.query(features)
-    keys = edge_messages(layer.key, features, edges, hidden, layer.fiber_in)
-    values = edge_messages(layer.value, features, edges, hidden, layer.fiber_in)
-    width = sum(c * (2 * l + 1) for l, c in layer.keys.items()) // heads
-    logits = sum((query[l][edges.target] * keys[l]).unflatten(1, (heads, -1)).sum((2, 3)) for l in keys) / width**0.5
-    alpha = _softmax(logits, edges.target, nodes)
+    keys = edge_messages(layer.key, features, edges, layer.radial(edges.distance))
+    if layer.backend == "dgl":
+        return dgl_backend.weights(query, keys, edges.source, edges.target, layer.heads, layer.scale)
+    logits = sum((query[l][edges.target] * keys[l]).unflatten(1, (layer.heads, -1)).sum((2, 3)) for l in keys) * layer.scale
+    return _softmax(logits, edges.target, len(query[min(query)]))
+
+
+def attend_plain(layer: Attention, features: Features, edges: Edges) -> Features:
+    """Eq. 4 as it stands: the weighted sum of the values, degree l -> (N, channels, 2l+1). Memory grows with edges times kernels."""
+    nodes = len(features[min(features)])
+    alpha = attention_weights(layer, features, edges)
     found = {}
-    for l, value in values.items():
-        weighted = (alpha[:, :, None, None] * value.unflatten(1, (heads, -1))).flatten(1, 2)
-        found[l] = weighted.new_zeros(nodes, *weighted.shape[1:]).index_add(0, edges.target, weighted)
+    for l, value in edge_messages(layer.value, features, edges, layer.radial(edges.distance)).items():
+        weighted = (alpha[:, :, None, None] * value.unflatten(1, (layer.heads, -1))).flatten(1, 2)
+        if layer.backend == "dgl":
+            found[l] = dgl_backend.collect(weighted, edges.source, edges.target, nodes)
+        else:
+            found[l] = weighted.new_zeros(nodes, *weighted.shape[1:]).index_add(0, edges.target, weighted)
     return found
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #51e1c8ae
-class SE3Transformer(nn.Module):
-    """`layers` times attention and NormBias at `fiber_hidden`, then one attention to `fiber_out`.
+# %% ../../nbs/se3/31_se3_transformer.ipynb #15c4c410
+class _Scratch:
+    """Memory used again for every chunk."""
 
-    Called `model(points, features, edge_index=None, k=16, batch=None)`; a PyG `Data` may stand in place of the points. Points in metres
-    (the radial functions see distances as they are). Each cloud is centred first. The outputs are per point: type-0 features stay when
-    the cloud turns, type-l features turn with D^l, all stay when it moves; none of it holds for reflections.
+    def __init__(self, like: Tensor):
+        self.like, self.kept = like, {}
+
+    def __call__(self, name, *shape: int) -> Tensor:
+        """An uninitialised tensor of `shape`, in the memory called `name`."""
+        count = math.prod(shape)
+        if name not in self.kept or self.kept[name].numel() < count:
+            self.kept[name] = self.like.new_empty(count)
+        return self.kept[name][:count].view(shape)
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #9e472e74
+@functools.lru_cache(maxsize=64)
+def _group_table(group: tuple[int, ...], l: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "S RK"]:
+    """Takes harmonics to the basis of a group of input degrees, rows (m, degree in, J) times the group's 2k+1 columns, cast once."""
+    rows, columns = sum(2 * min(k, l) + 1 for k in group), sum(2 * k + 1 for k in group)
+    wide = torch.zeros(2 * l + 1, rows, columns, (max(group) + l + 1) ** 2, dtype=torch.float64)
+    row = column = 0
+    for k in group:
+        table = _table(k, l)
+        wide[:, row : row + table.shape[1], column : column + table.shape[2], : table.shape[3]] = table
+        row, column = row + table.shape[1], column + table.shape[2]
+    return wide.permute(3, 0, 1, 2).reshape(wide.shape[-1], -1).to(device, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What stays the same from chunk to chunk."""
+
+    groups: tuple[tuple[int, ...], ...]  # degrees in, those with equally many channels together
+    keys: tuple[int, ...]  # degrees of queries and keys
+    values: tuple[int, ...]  # degrees out
+    heads: int
+    scale: float
+    radial: Radial
+    neighbours: int
+    rows: int  # points of a chunk
+
+    @property
+    def degrees(self) -> list[int]:
+        return sorted({*self.keys, *self.values})
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #b4c58217
+def _unpack(plan: _Plan, tensors) -> tuple[list, dict, dict, dict, list]:
+    """Features by group, queries by degree, weights of keys and of values by (group, degree), parameters of the radial network."""
+    rest = iter(tensors)
+    features = [next(rest) for _ in plan.groups]
+    queries = {l: next(rest) for l in plan.keys}
+    keys = {(g, l): next(rest) for l in plan.keys for g in range(len(plan.groups))}
+    values = {(g, l): next(rest) for l in plan.values for g in range(len(plan.groups))}
+    return features, queries, keys, values, list(rest)
+
+
+@dataclass(eq=False)
+class _Chunk:
+    """Some points with their edges: features of the sources, basis and T by (group, degree)."""
+
+    points: slice
+    edges: slice
+    sources: list[Tensor]  # (E, columns, C)
+    basis: dict[tuple[int, int], Tensor]  # (E, rows, columns)
+    T: dict[tuple[int, int], Tensor]  # (n, K, rows * C)
+
+
+def _open(plan: _Plan, features, source: Tensor, harmonics: Tensor, low: int, scratch: _Scratch) -> _Chunk:
+    """Gather the sources of a chunk and apply the basis to them."""
+    high = min(low + plan.rows, len(source) // plan.neighbours)
+    edges = slice(low * plan.neighbours, high * plan.neighbours)
+    size = edges.stop - edges.start
+    found = [torch.index_select(x, 0, source[edges], out=scratch(("f", g), size, *x.shape[1:])) for g, x in enumerate(features)]
+    basis, T = {}, {}
+    for p in itertools.product(range(len(found)), plan.degrees):
+        f, table = found[p[0]], _group_table(plan.groups[p[0]], p[1], harmonics.dtype, harmonics.device)
+        flat = torch.mm(harmonics[edges, : len(table)], table, out=scratch(("B", p), size, table.shape[1]))
+        basis[p] = flat.view(size, -1, f.shape[1])
+        made = torch.bmm(basis[p], f, out=scratch(("T", p), size, basis[p].shape[1], f.shape[2]))
+        T[p] = made.view(high - low, plan.neighbours, -1)
+    return _Chunk(slice(low, high), edges, found, basis, T)
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #133f4bc6
+def _logits(plan: _Plan, chunk: _Chunk, queries, keys, head: int, S: Tensor, scratch: _Scratch) -> None:
+    """S = sum of T G, (n, K, H): its inner product with h is the logit."""
+    S.zero_()
+    for p, w in keys.items():
+        q = queries[p[1]][head, chunk.points].flatten(0, 1)
+        G = torch.mm(q, w[head], out=scratch("node", len(q), w.shape[2]))
+        S.baddbmm_(chunk.T[p], G.view(len(S), -1, S.shape[2]))
+
+
+def _alpha(plan: _Plan, S: Tensor, h: Tensor) -> Tensor:
+    """Weights (n, K, 1) from S and h."""
+    return ((S * h).sum(-1, keepdim=True) * plan.scale).softmax(1)
+
+
+def _collect(chunk: _Chunk, values, head: int, A: Tensor, out, scratch: _Scratch) -> None:
+    """Add the values, weighted by A = alpha h (n, K, H), to the chunk's rows of `out`."""
+    for p, w in values.items():
+        T = chunk.T[p]
+        U = torch.bmm(T.mT, A, out=scratch("node", len(A), T.shape[2], A.shape[2]))
+        out[p[1]][head, chunk.points].flatten(0, 1).addmm_(U.view(-1, w.shape[2]), w[head].T)
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #3afa0535
+def _collect_back(chunk: _Chunk, values, dvalues, head: int, A: Tensor, dout, dT, scratch: _Scratch) -> Tensor:
+    """Gradients of `_collect`: adds to those of the weights and of T, gives that of A."""
+    dA = torch.zeros_like(A)
+    for p, w in values.items():
+        T, y = chunk.T[p], dout[p[1]][head, chunk.points].flatten(0, 1)
+        U = torch.bmm(T.mT, A, out=scratch("node", len(A), T.shape[2], A.shape[2])).view(len(y), -1)
+        dvalues[p][head].addmm_(y.T, U)
+        dU = torch.mm(y, w[head], out=U).view(len(A), -1, A.shape[2])
+        dA.baddbmm_(T, dU)
+        dT[p].baddbmm_(A, dU.mT)
+    return dA
+
+
+def _logits_back(chunk: _Chunk, queries, keys, dqueries, dkeys, head: int, dS: Tensor, dT, scratch: _Scratch) -> None:
+    """Gradients of `_logits`: adds to those of queries, weights and T."""
+    for p, w in keys.items():
+        T, q = chunk.T[p], queries[p[1]][head, chunk.points].flatten(0, 1)
+        dG = torch.bmm(T.mT, dS, out=scratch("node", len(dS), T.shape[2], dS.shape[2])).view(len(q), -1)
+        dkeys[p][head].addmm_(q.T, dG)
+        dqueries[p[1]][head, chunk.points].flatten(0, 1).addmm_(dG, w[head].T)
+        G = torch.mm(q, w[head], out=dG).view(len(dS), -1, dS.shape[2])
+        dT[p].baddbmm_(dS, G.mT)
+
+
+def _open_back(plan: _Plan, chunk: _Chunk, source: Tensor, dfeatures, dharmonics, dT, scratch: _Scratch) -> None:
+    """Gradients of `_open`: adds to those of the features and of the harmonics (each may be None)."""
+    for g, f in enumerate(chunk.sources):
+        df = scratch(("df", g), *f.shape).zero_()
+        for l in plan.degrees:
+            basis = chunk.basis[g, l]
+            grad = dT[g, l].view(len(f), -1, f.shape[2])
+            df.baddbmm_(basis.mT, grad)
+            if dharmonics is not None:
+                table = _group_table(plan.groups[g], l, f.dtype, f.device)
+                dharmonics[chunk.edges, : len(table)] += torch.bmm(grad, f.mT).flatten(1) @ table.T
+        dfeatures[g].index_add_(0, source[chunk.edges], df)
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #4021a095
+class _Attend(torch.autograd.Function):
+    """Attention in chunks of points; see the text. Not differentiable twice (the plain form is)."""
+
+    @staticmethod
+    def forward(ctx, plan: _Plan, source: Tensor, distance: Tensor, harmonics: Tensor, *tensors: Tensor):
+        features, queries, keys, values, _ = _unpack(plan, tensors)
+        nodes, scratch = len(source) // plan.neighbours, _Scratch(distance)
+        S = distance.new_empty(plan.heads, nodes, plan.neighbours, plan.radial.hidden)
+        out = {l: distance.new_zeros(plan.heads, nodes, 2 * l + 1, values[0, l].shape[1]) for l in plan.values}
+        for low in range(0, nodes, plan.rows):
+            chunk = _open(plan, features, source, harmonics, low, scratch)
+            h = plan.radial(distance[chunk.edges]).view(-1, plan.neighbours, plan.radial.hidden)
+            for head in range(plan.heads):
+                mine = S[head, chunk.points]
+                _logits(plan, chunk, queries, keys, head, mine, scratch)
+                _collect(chunk, values, head, _alpha(plan, mine, h) * h, out, scratch)
+        ctx.plan = plan
+        ctx.save_for_backward(source, distance, harmonics, S, *tensors)
+        return tuple(out.values())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor):
+        source, distance, harmonics, S, *tensors = ctx.saved_tensors
+        need_distance, need_harmonics = ctx.needs_input_grad[2:4]
+        total = [torch.zeros_like(t) for t in tensors]
+        ddistance = torch.zeros_like(distance) if need_distance else None
+        dharmonics = torch.zeros_like(harmonics) if need_harmonics else None
+        dout, scratch = dict(zip(ctx.plan.values, grads)), _Scratch(distance)
+        for low in range(0, len(source) // ctx.plan.neighbours, ctx.plan.rows):
+            _chunk_back(ctx.plan, source, distance, harmonics, S, tensors, dout, total, ddistance, dharmonics, low, scratch)
+        return None, None, ddistance, dharmonics, *total
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #99e2e30f
+def _chunk_back(plan, source, distance, harmonics, S, tensors, dout, total, ddistance, dharmonics, low: int, scratch: _Scratch) -> None:
+    """Add one chunk's gradients to `total`, `ddistance` and `dharmonics`."""
+    features, queries, keys, values, _ = _unpack(plan, tensors)
+    dfeatures, dqueries, dkeys, dvalues, dradial = _unpack(plan, total)
+    chunk = _open(plan, features, source, harmonics, low, scratch)
+    with torch.enable_grad():
+        near = distance[chunk.edges].detach().requires_grad_(ddistance is not None)
+        hidden = plan.radial(near)
+    h = hidden.detach().view(-1, plan.neighbours, plan.radial.hidden)
+    dh, dT = torch.zeros_like(h), {p: scratch(("dT", p), *T.shape).zero_() for p, T in chunk.T.items()}
+    for head in range(plan.heads):
+        mine = S[head, chunk.points]
+        alpha = _alpha(plan, mine, h)
+        dA = _collect_back(chunk, values, dvalues, head, alpha * h, dout, dT, scratch)
+        dalpha = (dA * h).sum(-1, keepdim=True)
+        dlogit = alpha * (dalpha - (alpha * dalpha).sum(1, keepdim=True)) * plan.scale
+        dh.addcmul_(alpha, dA).addcmul_(dlogit, mine)
+        _logits_back(chunk, queries, keys, dqueries, dkeys, head, dlogit * h, dT, scratch)
+    _open_back(plan, chunk, source, dfeatures, dharmonics, dT, scratch)
+    wanted = [(p, d) for p, d in zip(plan.radial.parameters(), dradial) if p.requires_grad]
+    wanted += [(near, ddistance[chunk.edges])] if ddistance is not None else []
+    if wanted:
+        found = torch.autograd.grad(hidden, [x for x, _ in wanted], dh.view_as(hidden))
+        for (_, d), grad in zip(wanted, found):
+            d += grad
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #f88e7515
+def _rows(groups: tuple[tuple[int, ...], ...], fiber: Fiber, degrees: set[int], neighbours: int, hidden: int) -> int:
+    """Points of a chunk: T, the basis, and G or U of its largest degree stay below about `CHUNK` numbers."""
+    T = [(2 * l + 1) * sum((2 * min(k, l) + 1) * c for k, c in fiber.items()) for l in degrees]
+    basis = [(2 * l + 1) * sum(2 * min(k, l) + 1 for k in g) * sum(2 * k + 1 for k in g) for l in degrees for g in groups]
+    return max(1, CHUNK // max(sum(T) * neighbours, sum(basis) * neighbours, max(T) * hidden))
+
+
+def attend_fast(layer: Attention, features: Features, edges: Edges) -> Features:
+    """What `attend_plain` gives, without kernels, keys and values; needs equally many edges for each target, grouped (as from `knn_graph`).
+
+    Memory: about 8 `CHUNK` numbers (16 MB in float32), beside inputs and outputs and `heads * hidden` numbers an edge, kept for the
+    backward pass. Differentiable once in features, weights, distances and harmonics.
+    """
+    if edges.degree is None:
+        raise InputError("edges are not grouped by target with equally many each; use attend_plain, or a graph from knn_graph")
+    fiber, heads = layer.fiber_in, layer.heads
+    groups = tuple(tuple(k for k, _ in run) for _, run in itertools.groupby(fiber.items(), key=lambda item: item[1]))
+    sides = [torch.cat([features[k].mT for k in group], 1) for group in groups]
+    queries = [q.unflatten(1, (heads, -1)).permute(1, 0, 3, 2).contiguous() for q in layer.query(features).values()]
+    parts = []
+    for weights in (layer.key, layer.value):
+        for l, w in weights.items():
+            widths = [sum((2 * min(k, int(l)) + 1) * fiber[k] for k in group) for group in groups]
+            parts += [part.unflatten(0, (heads, -1)).flatten(2) for part in w.split(widths, dim=1)]
+    rows = _rows(groups, fiber, {*layer.keys, *layer.values}, edges.degree, layer.radial.hidden)
+    plan = _Plan(groups, tuple(layer.keys), tuple(layer.values), heads, layer.scale, layer.radial, edges.degree, rows)
+    tensors = (*sides, *queries, *parts, *layer.radial.parameters())
+    out = _Attend.apply(plan, edges.source, edges.distance, edges.harmonics, *tensors)
+    return {l: v.permute(1, 0, 3, 2).flatten(1, 2) for l, v in zip(layer.values, out)}
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #27567deb
+def _from_data(data, features: Features | None, edge_index: Tensor | None, batch: Tensor | None):
+    """Points, features, edges and batch of a PyG-like object; what was given beside it goes first."""
+    x = getattr(data, "x", None)
+    if features is None and x is not None:
+        features = {0: x[..., None]}
+    edge_index = getattr(data, "edge_index", None) if edge_index is None else edge_index
+    return data.pos, features, edge_index, getattr(data, "batch", None) if batch is None else batch
+
+
+def _grouped(edge_index: Tensor) -> Tensor:
+    """The edges sorted by target where they are not; the sums over them stay the same."""
+    if edge_index.ndim != 2 or (edge_index[-1].diff() >= 0).all():
+        return edge_index
+    return edge_index[:, edge_index[-1].argsort(stable=True)]
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #424e14ca
+class SE3Transformer(nn.Module):
+    """`layers` times attention and `NormBias` at `fiber_hidden`, then one attention to `fiber_out`.
+
+    Called `model(points, features=None, edge_index=None, k=16, batch=None)`; a PyG `Data` may stand in place of the points. Without
+    features every point has ones of type 0 (`fiber_in` must be {0: channels} then). Points are in metres, and the radial functions see
+    distances as they are: bring clouds to about unit size. Gives features of `fiber_out`: under a rotation of cloud and inputs those of
+    type l turn with D^l, under a translation they stay; nothing of the sort holds for reflections. Raises InputError for bad input.
     """
 
     def __init__(
@@ -380,13 +673,12 @@ class SE3Transformer(nn.Module):
         self_interaction: str = "1x1", backend: str = "torch",
     ):  # fmt: skip
         super().__init__()
-        fibers = [fiber_in] + [fiber_hidden] * layers + [fiber_out]
-        self.blocks = nn.ModuleList()
-        for number, (a, b) in enumerate(zip(fibers, fibers[1:])):
-            self.blocks.append(Attention(a, b, heads, hidden, self_interaction, backend))
-            if number < layers:
-                self.blocks.append(NormBias(b))
-        self.degree = max(block.degree for block in self.blocks if isinstance(block, Attention))
+        fibers = [fiber_in] + [fiber_hidden] * _whole("layers", layers) + [fiber_out]
+        blocks = []
+        for a, b in zip(fibers, fibers[1:]):
+            blocks += [Attention(a, b, heads, hidden, self_interaction, backend), NormBias(b)]
+        self.blocks = nn.ModuleList(blocks[:-1])
+        self.degree = max(block.degree for block in blocks[::2])
 
     def forward(
         self,
@@ -396,10 +688,16 @@ class SE3Transformer(nn.Module):
         k: int = 16,
         batch: Int[Tensor, "N"] | None = None,
     ) -> Features:
-        points = center(points, batch)
-        if edge_index is None:
-            edge_index = knn_graph(points, k, batch)
-        edges = connect(points, edge_index, self.degree, next(self.parameters()).dtype)
+        if hasattr(points, "pos"):
+            points, features, edge_index, batch = _from_data(points, features, edge_index, batch)
+        some, points = self.blocks[0].query.maps[str(min(self.blocks[0].keys))], center(points, batch)
+        dtype = next(some.parameters()).dtype
+        fiber = self.blocks[0].fiber_in
+        if features is None and list(fiber) == [0]:
+            features = {0: points.new_ones(len(points), fiber[0], 1, dtype=dtype)}
+        edge_index = knn_graph(points, k, batch) if edge_index is None else edge_index
+        _check_edges(edge_index, len(points))
+        edges = connect(points, _grouped(edge_index), self.degree, dtype)
         for block in self.blocks:
             features = block(features, points, edge_index, edges) if isinstance(block, Attention) else block(features)
         return features
