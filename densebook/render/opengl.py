@@ -1,9 +1,11 @@
 """Rasterising with OpenGL through moderngl: the mechanism behind `rasterize(..., backend="opengl")`.
 
 One pass draws the number of each face into an integer picture, which is read back; what follows from it is computed in
-PyTorch. A context belongs to one thread of one process and is made when it is first needed. Vertices are projected in
-float64 and handed over in clip coordinates with v pointing to the *top* row of OpenGL, whose rows count from the bottom:
-so its first row is ours, and nothing has to be turned over. OpenGL snaps corners to 1/256 of a pixel.
+PyTorch. A context belongs to one thread of one process and is made when it is first needed; a process that was forked
+after its parent had drawn cannot draw (workers are to be spawned, or to use backend "torch", as "auto" does).
+
+Vertices are projected in float64 and handed over in float32 clip coordinates. OpenGL counts rows from the bottom: its y
+points along our v, so that its first row is ours and nothing has to be turned over. It snaps corners to 1/256 of a pixel.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from torch import Tensor
 from densebook.core.errors import InputError, MissingPackageError
 from densebook.core.optional import require
 
+_TYPES = {"i4": torch.int32, "f4": torch.float32}
 _VERTEX = """
 #version 330
 in vec4 position;
@@ -61,8 +64,13 @@ class _Screen:
     """A context with its programs and the framebuffer drawn last."""
 
     def __init__(self) -> None:
+        global _process
         moderngl = require("moderngl")
-        self.process = os.getpid()
+        if _process not in (None, os.getpid()):  # Mesa's threads are not copied by a fork: the child would wait for them for ever
+            raise InputError(
+                "backend 'opengl' cannot draw in a process forked from one that has drawn; "
+                "start workers with the method 'spawn', or use backend='torch'"
+            )
         try:
             self.context = moderngl.create_context(standalone=True, **({"backend": "egl"} if sys.platform.startswith("linux") else {}))
             self.face = self.context.program(vertex_shader=_VERTEX, fragment_shader=_FACE)
@@ -72,8 +80,15 @@ class _Screen:
                 f"backend 'opengl' gets no context here ({str(error).strip() or type(error).__name__}); "
                 "install libegl1, libgl1 and libgl1-mesa-dri, or use backend='torch'"
             ) from error
+        _process = os.getpid()
         self.largest = int(self.context.info["GL_MAX_TEXTURE_SIZE"])
         self.key, self.buffers, self.frame = None, (), None
+        self.context.__exit__(None, None, None)  # current while it draws only: others may draw in this thread, and see __del__
+
+    def __del__(self) -> None:
+        """A thread that ends gives its context back (which a current one would not do); a forked child leaves its parent's alone."""
+        if _process == os.getpid() and hasattr(self, "context"):
+            self.context.release()
 
     def target(self, size: tuple[int, int], formats: tuple[tuple[int, str], ...]):
         """A framebuffer of `size` (height, width) with one texture for each (components, dtype); the last one is kept."""
@@ -89,13 +104,13 @@ class _Screen:
 
 
 _own = threading.local()
-_refused: dict[int, Exception] = {}  # process -> why it gets no context, so that "auto" asks once
+_process: int | None = None  # the process that has made a context
+_refused: set[int] = set()  # processes that got none, so that "auto" asks once
 
 
 def _screen() -> _Screen:
-    """This thread's screen; a forked child makes a new one, for it cannot use its parent's."""
-    if getattr(_own, "screen", None) is None or _own.screen.process != os.getpid():
-        _own.parent = getattr(_own, "screen", None)  # kept: letting go of it would call into a context that is not ours
+    """This thread's screen, made when it is first asked for."""
+    if getattr(_own, "screen", None) is None or _process != os.getpid():
         _own.screen = _Screen()
     return _own.screen
 
@@ -106,8 +121,8 @@ def available(size: tuple[int, int] = (1, 1)) -> bool:
         return False
     try:
         return max(size) <= _screen().largest
-    except (InputError, MissingPackageError) as error:
-        _refused[os.getpid()] = error
+    except (InputError, MissingPackageError):
+        _refused.add(os.getpid())
         return False
 
 
@@ -126,34 +141,36 @@ def _clip_coordinates(points: Float[Tensor, "V 3"], size: tuple[int, int], near:
     return (clip / clip.abs().amax()).float()
 
 
-def _drawn(program: str, formats, points: Tensor, faces: Tensor, size: tuple[int, int], near: float, cull: bool):
-    """Draw with one of the programs; returns the framebuffer."""
-    import moderngl
-
+def _pictures(
+    program: str, formats: tuple[tuple[int, str], ...], points: Tensor, faces: Tensor, size, near: float, cull: bool
+) -> list[Tensor]:
+    """Draw with one of the programs and read back a picture (H, W, components) for each of the formats."""
     screen = _screen()
     if max(size) > screen.largest:
-        raise InputError(f"size {size} is more than this OpenGL draws ({screen.largest} pixels a side); use backend='torch'")
-    context = screen.context
-    frame = screen.target(tuple(size), formats)
-    frame.use()
-    frame.clear()
-    if not len(faces) or not bool((points[:, 2] > near).any()):
-        return frame
+        raise InputError(f"size {tuple(size)} is more than this OpenGL draws ({screen.largest} pixels a side); use backend='torch'")
+    with screen.context:
+        frame = screen.target(tuple(size), formats)
+        frame.use()
+        frame.clear()
+        if len(faces) and bool((points[:, 2] > near).any()):
+            _draw(screen.context, getattr(screen, program), _clip_coordinates(points, size, near), faces, cull)
+        pictures = [torch.empty(*size, n, dtype=_TYPES[kind]) for n, kind in formats]
+        for texture, picture in zip(frame.color_attachments, pictures):
+            texture.read_into(picture.numpy())
+    return [picture.to(faces.device) for picture in pictures]
+
+
+def _draw(context, program, clip: Tensor, faces: Tensor, cull: bool) -> None:
+    import moderngl
+
     context.enable_only(moderngl.DEPTH_TEST | (moderngl.CULL_FACE if cull else 0))
     context.front_face = "cw"  # in pixels, where v points down, a face that is counter-clockwise to the eye
-    corners = context.buffer(_clip_coordinates(points, size, near).cpu().numpy())
+    corners = context.buffer(clip.cpu().numpy())
     indices = context.buffer(faces.int().contiguous().cpu().numpy())
-    array = context.vertex_array(getattr(screen, program), [(corners, "4f", "position")], indices, index_element_size=4)
+    array = context.vertex_array(program, [(corners, "4f", "position")], indices, index_element_size=4)
     array.render(moderngl.TRIANGLES)
     for thing in (array, indices, corners):
         thing.release()
-    return frame
-
-
-def _read(frame, attachment: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    picture = torch.empty(shape, dtype=dtype)
-    frame.color_attachments[attachment].read_into(picture.numpy())
-    return picture
 
 
 def face_ids(
@@ -164,8 +181,8 @@ def face_ids(
     One pass, one integer a pixel read back. Memory: 28 bytes a vertex and a face, 8 a pixel. Raises InputError where no
     context can be made or the picture is larger than OpenGL draws, MissingPackageError without moderngl.
     """
-    frame = _drawn("face", ((1, "i4"),), points, faces, size, near, cull)
-    return _read(frame, 0, tuple(size), torch.int32).to(faces.device, torch.int64) - 1
+    (picture,) = _pictures("face", ((1, "i4"),), points, faces, size, near, cull)
+    return picture[..., 0].long() - 1
 
 
 def channels(
@@ -176,6 +193,5 @@ def channels(
     A geometry shader gives each corner its weight, and OpenGL interpolates with perspective. Here to be compared with
     `face_ids`: it reads back eight numbers a pixel, and barycentrics of snapped corners. Errors as `face_ids`.
     """
-    frame = _drawn("channels", ((4, "i4"), (4, "f4")), points, faces, size, near, cull)
-    indices = _read(frame, 0, (*size, 4), torch.int32)[..., :3].to(faces.device, torch.int64) - 1
-    return indices, _read(frame, 1, (*size, 4), torch.float32)[..., :3].to(faces.device)
+    indices, weights = _pictures("channels", ((4, "i4"), (4, "f4")), points, faces, size, near, cull)
+    return indices[..., :3].long() - 1, weights[..., :3]
