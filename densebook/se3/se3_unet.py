@@ -101,42 +101,40 @@ SMALL = 4096  # points up to which all of them are candidates all the time
 
 def _farthest(x: Tensor, height: Tensor, count: int, within: float) -> Tensor:
     """Positions (count,) of the farthest points of one centred cloud x (3, N) in canonical order, that is sorted by `height`."""
-    nodes = x.shape[1]
-    d = x.square().sum(0)
-    first = (d >= _band(d, within)).view(torch.uint8).argmax()
-    d = (x - x.index_select(1, first)).square_().sum(0).index_fill_(0, first, -1.0)
-    taken, missing = [first[None]], count - 1
-    while missing:
-        low, near = -1.0, slice(None)
-        if nodes > SMALL:  # only the farthest few can be next: the others wait until these are covered
-            low = min(d.topk(max(nodes // 64, 512)).values[-1].item(), _band(d, within))
+    d, small = x.square().sum(0), x.shape[1] <= SMALL
+    taken, missing = [(d >= _band(d, within)).view(torch.uint8).argmax()[None]], count - 1
+    d = (x - x[:, taken[0]]).square_().sum(0)
+    while missing and _band(d, within) > 0:
+        if small:
+            taken.append(_among(x, d, missing, 0.0, within))
+        else:  # only the farthest few can be next: the others wait until these are covered
+            low = min(d.topk(max(len(d) // 64, 512)).values[-1].item(), _band(d, within))
             near = (d >= low).nonzero()[:, 0]
-        new = _among(x[:, near], d[near], missing, low, within)
-        taken.append(new if nodes <= SMALL else near[new])
-        missing -= len(new)
-        if missing:
+            taken.append(near[_among(x[:, near], d[near], missing, low, within)])
             _cover(x, d, height, taken[-1])
-    return torch.cat(taken)
+        missing -= len(taken[-1])
+    rest = torch.ones_like(d).index_fill_(0, torch.cat(taken), 0.0).nonzero()[:missing, 0]  # they coincide with points taken
+    return torch.cat([*taken, rest])
 
 
 def _band(d: Tensor, within: float) -> float:
     """The squared distance from which on a point counts as farthest."""
     best = d.amax().item()
-    return min(max(math.sqrt(max(best, 0.0)) - within, 0.0) ** 2, best)
+    return min(max(math.sqrt(best) - within, 0.0) ** 2, best)
 
 # %% ../../nbs/se3/32_se3_unet.ipynb #9d25beff
 def _among(x: Tensor, d: Tensor, most: int, low: float, within: float) -> Tensor:
-    """Take candidates as long as nothing outside (squared distance below `low`) can be farther. Overwrites d; taken ones get -1."""
+    """Take candidates while they have a distance and nothing outside (squared distance below `low`) can be farther. Lowers d in place."""
     apart, new, taken = torch.empty_like(x), torch.empty_like(d), []
+    farthest = torch.empty_like(d, dtype=torch.bool)
     while len(taken) < most:
         band = _band(d, within)
-        if band < low:
+        if band == 0 or band < low:
             break
-        next_ = (d >= band).view(torch.uint8).argmax()
-        taken.append(next_)
-        torch.sub(x, x.index_select(1, next_), out=apart)
+        taken.append(torch.ge(d, band, out=farthest).view(torch.uint8).argmax())
+        torch.sub(x, x.index_select(1, taken[-1]), out=apart)
         torch.sum(apart.square_(), 0, out=new)
-        torch.minimum(d, new, out=d).index_fill_(0, next_, -1.0)
+        torch.minimum(d, new, out=d)
     return torch.stack(taken)
 
 
@@ -151,7 +149,6 @@ def _cover(x: Tensor, d: Tensor, height: Tensor, new: Tensor, block: int = 2048)
             s = x[:, some, None]
             apart = (a - s[0]).square_().add_((b - s[1]).square_()).add_((c - s[2]).square_())
             torch.minimum(part, apart.amin(0), out=part)
-    d.index_fill_(0, new, -1.0)
 
 # %% ../../nbs/se3/32_se3_unet.ipynb #1fbb84ce
 POOLING = ("mean", "sum", "max")
@@ -399,7 +396,6 @@ class SE3UNet(nn.Module):
         self.head = InvariantHead(fiber, landmarks)
 
     def forward(self, points: Float[Tensor, "N 3"], batch: Int[Tensor, "N"] | None = None) -> Float[Tensor, "N landmarks"]:
-        points, batch = _cloud(points, batch)
         order = canonical_order(points, batch)  # from here on "the first" means the same in every frame and input order
         levels = build_levels(points[order], batch, **self.geometry)
         return self.head(self.trunk(levels))[order.argsort()]
