@@ -63,7 +63,7 @@ class Point:
     position: Three  # metres
     color: Three = 1.0  # linear RGB of a white surface that faces it at one metre
 
-
+# %% ../../nbs/render/43_shading.ipynb #9f22cee1
 @dataclass(frozen=True, eq=False)
 class Ambient:
     """The same light from all sides, as in thick fog: a white surface shows `color` however it is turned."""
@@ -114,18 +114,33 @@ def _arriving(light: Directional | Point, points: Tensor) -> tuple[Tensor, Tenso
     return _unit(apart), color / apart.square().sum(-1, keepdim=True).clamp_min(1e-12)
 
 
-def _surroundings(light: Environment, normals: Tensor, mirrored: Tensor | None, shininess: float) -> tuple[Tensor, Tensor | float]:
+def _surroundings(light: Environment, normals: Tensor, view: Tensor, shininess: float | None) -> tuple[Tensor, Tensor | float]:
     """Diffuse light (irradiance / pi) and glossy light from an environment, by normal and by mirror direction."""
     if light.harmonics:
         diffuse = irradiance(_kept(light, normals, "harmonics", sh_project), normals).clamp_min(0)
     else:
         diffuse = sample_environment(_kept(light, normals, "irradiance", irradiance_map), normals)
-    if mirrored is None:
+    if shininess is None:
         return light.strength / math.pi * diffuse, 0.0
     blurred = _kept(light, normals, shininess, lambda environment: prefilter(environment, shininess))
+    mirrored = 2 * (normals * view).sum(-1, keepdim=True) * normals - view
     return light.strength / math.pi * diffuse, light.strength * sample_environment(blurred, mirrored)
 
 # %% ../../nbs/render/43_shading.ipynb #ba954e40
+def _received(light: Light, normals: Tensor, points: Tensor, view: Tensor, shininess: float | None) -> tuple[Tensor, Tensor | float]:
+    """Diffuse light (irradiance / pi) of one light at points, and its highlight as the eye sees it (0 where shininess is None)."""
+    if isinstance(light, Ambient):
+        color = _three("color", light.color, points)
+        return color, color
+    if isinstance(light, Environment):
+        return _surroundings(light, normals, view, shininess)
+    if not isinstance(light, Directional | Point):
+        raise InputError(f"lights holds a {type(light).__name__}; give Ambient, Directional, Point or Environment")
+    toward, color = _arriving(light, points)
+    diffuse = (normals * toward).sum(-1, keepdim=True).clamp_min(0) * color
+    return diffuse, 0.0 if shininess is None else blinn_phong(normals, view, toward, shininess) * color
+
+# %% ../../nbs/render/43_shading.ipynb #2d5599d3
 def shade(
     albedo: Float[Tensor, "*batch 3"],  # linear RGB share of light that is sent back in all directions
     normals: Float[Tensor, "*batch 3"],  # of any length but zero, on the side of the eye
@@ -137,31 +152,18 @@ def shade(
 ) -> Float[Tensor, "*batch 3"]:
     """Light that surfaces send to the eye, linear RGB: Lambert's diffuse light and a normalised Blinn-Phong highlight. No shadows.
 
-    Differentiable in everything but `shininess`. A zero normal is black under lamps. Memory: about 100 bytes a point and lamp.
-    Raises InputError for shapes that do not fit and for what is no light.
+    Differentiable in everything but `specular` and `shininess`. A zero normal is black under lamps. Memory: about 100 bytes a point
+    and lamp. Raises InputError for shapes that do not fit and for what is no light.
     """
     if not (albedo.shape == normals.shape == points.shape and points.shape[-1:] == (3,)):
         shapes = f"albedo {tuple(albedo.shape)}, normals {tuple(normals.shape)}, points {tuple(points.shape)}"
         raise InputError(f"{shapes}; give three tensors of one shape (..., 3)")
-    lights = (lights,) if isinstance(lights, Light) else tuple(lights)
-    glossy, normals = specular > 0, _unit(normals)
-    view = _unit(_three("eye", eye, points) - points)
-    mirrored = 2 * (normals * view).sum(-1, keepdim=True) * normals - view if glossy else None
+    view, normals = _unit(_three("eye", eye, points) - points), _unit(normals)
     diffuse, gloss = torch.zeros_like(points), torch.zeros_like(points)
-    for light in lights:
-        if isinstance(light, Ambient):
-            color = _three("color", light.color, points)
-            diffuse, gloss = diffuse + color, gloss + color
-        elif isinstance(light, Environment):
-            both = _surroundings(light, normals, mirrored, shininess)
-            diffuse, gloss = diffuse + both[0], gloss + both[1]
-        elif isinstance(light, Directional | Point):
-            toward, color = _arriving(light, points)
-            diffuse = diffuse + (normals * toward).sum(-1, keepdim=True).clamp_min(0) * color
-            gloss = gloss + blinn_phong(normals, view, toward, shininess) * color if glossy else gloss
-        else:
-            raise InputError(f"lights holds a {type(light).__name__}; give Ambient, Directional, Point or Environment")
-    return albedo * diffuse + specular * gloss if glossy else albedo * diffuse
+    for light in (lights,) if isinstance(lights, Light) else tuple(lights):
+        both = _received(light, normals, points, view, _checked_shininess(shininess) if specular else None)
+        diffuse, gloss = diffuse + both[0], gloss + both[1]
+    return albedo * diffuse + specular * gloss if specular else albedo * diffuse
 
 # %% ../../nbs/render/43_shading.ipynb #d152147e
 def _checked_shininess(shininess: float) -> float:
@@ -370,15 +372,16 @@ def _arriving(light: Directional | Point, points: Tensor) -> tuple[Tensor, Tenso
     return _unit(apart), color / apart.square().sum(-1, keepdim=True).clamp_min(1e-12)
 
 
-def _surroundings(light: Environment, normals: Tensor, mirrored: Tensor | None, shininess: float) -> tuple[Tensor, Tensor | float]:
+def _surroundings(light: Environment, normals: Tensor, view: Tensor, shininess: float | None) -> tuple[Tensor, Tensor | float]:
     """Diffuse light (irradiance / pi) and glossy light from an environment, by normal and by mirror direction."""
     if light.harmonics:
         diffuse = irradiance(_kept(light, normals, "harmonics", sh_project), normals).clamp_min(0)
     else:
         diffuse = sample_environment(_kept(light, normals, "irradiance", irradiance_map), normals)
-    if mirrored is None:
+    if shininess is None:
         return light.strength / math.pi * diffuse, 0.0
     blurred = _kept(light, normals, shininess, lambda environment: prefilter(environment, shininess))
+    mirrored = 2 * (normals * view).sum(-1, keepdim=True) * normals - view
     return light.strength / math.pi * diffuse, light.strength * sample_environment(blurred, mirrored)
 
 # %% ../../nbs/render/43_shading.ipynb #4fe724f7
