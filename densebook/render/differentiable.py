@@ -23,7 +23,8 @@ from .cameras import Camera, sample_environment
 from .rasterizer import rasterize
 
 # %% auto #0
-__all__ = ['meet', 'mix', 'Edges', 'edges', 'silhouettes', 'Crossings', 'scan', 'blend', 'Image', 'render']
+__all__ = ['PARTS', 'STEP', 'SLACK', 'meet', 'mix', 'Edges', 'edges', 'silhouettes', 'Crossings', 'scan', 'blend', 'Image',
+           'render']
 
 # %% ../../nbs/render/42_differentiable.ipynb #651362b7
 def _planes(corners: Float[Tensor, "T 3 3"]) -> Float[Tensor, "T 12"]:
@@ -266,17 +267,6 @@ def _near_cuts(points: Tensor, faces: Tensor, near: float) -> _Segments:
 
 # %% ../../nbs/render/42_differentiable.ipynb #a3e0d337
 @dataclass(frozen=True, eq=False)
-class Crossings:
-    """Pieces of silhouettes, each within one row of pixels (steep lines) or one column (flat ones)."""
-
-    pixel: Int[Tensor, "N"]  # flat index of the pixel that the piece runs through
-    outside: Int[Tensor, "N"]  # flat index of the pixel that shows what lies beside the surface
-    share: Float[Tensor, "N"]  # of (inside - outside) to add to the pixel; its derivative moves the line
-    face: Int[Tensor, "N"]  # the face that ends here
-    barycentrics: Float[Tensor, "N 3"]  # the place on it
-
-
-@dataclass(frozen=True, eq=False)
 class _Lines:
     """Segments in the image: minor coordinates as a function of the major one, along which the line is followed."""
 
@@ -296,16 +286,20 @@ def _lines(segments: _Segments, K: Tensor) -> _Lines:
     return _Lines(steep, torch.where(steep[:, None], v, u), torch.where(steep[:, None], u, v), opens)
 
 # %% ../../nbs/render/42_differentiable.ipynb #153472cf
+PARTS = 4  # pieces of a line within a pixel, each asked for itself whether it is seen
+
+
 @torch.no_grad()
 def _cut(lines: _Lines, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Cut lines at the borders of pixels: which line, which row or column, middle and length of the piece, whether it passes the centre."""
+    """Cut lines at the borders of pixels and within them: which line, row or column, middle, length, whether it passes the centre."""
     height, width = size
     low, high = lines.major.amin(1).clamp_min(0), lines.major.amax(1)
     high = torch.minimum(high, torch.where(lines.steep, height, width).to(high))
-    count = torch.where(high > low, high.ceil() - low.floor(), 0).long()
-    which, row = _runs(low.floor().long(), count)
-    top, bottom = torch.maximum(low[which], row.to(low)), torch.minimum(high[which], row.to(low) + 1)
-    centre = (low[which] <= row + 0.5) & (row + 0.5 < high[which])
+    count = torch.where(high > low, (high * PARTS).ceil() - (low * PARTS).floor(), 0).long()
+    which, part = _runs((low * PARTS).floor().long(), count)
+    top, bottom = torch.maximum(low[which], part / PARTS), torch.minimum(high[which], (part + 1) / PARTS)
+    row = part // PARTS
+    centre = (top <= row + 0.5) & (row + 0.5 < bottom)
     return which, row, (top + bottom) / 2, bottom - top, centre
 
 
@@ -313,40 +307,6 @@ def _follow(lines: _Lines, which: Tensor, major: Tensor) -> Tensor:
     """Minor coordinate of lines at a fixed major one; differentiable in the ends."""
     (a, b), (m, n) = lines.major.index_select(0, which).unbind(1), lines.minor.index_select(0, which).unbind(1)
     return m + (major - a) / (b - a) * (n - m)
-
-# %% ../../nbs/render/42_differentiable.ipynb #38285b1d
-def scan(
-    points: Float[Tensor, "V 3"],  # vertices in camera coordinates, metres
-    faces: Int[Tensor, "F 3"],
-    camera: Camera,
-    seen: Int[Tensor, "H W"],  # face at each pixel, -1 on the background
-) -> Crossings:
-    """Where silhouettes that are seen cross rows and columns of pixels. See `blend`.
-
-    Work: one test a face and edge, then in proportion to the length of the silhouettes in pixels, about 1 kB a pixel.
-    """
-    height, width = camera.size
-    segments = _segments(points, faces, camera.near)
-    lines = _lines(segments, camera.K)
-    which, row, middle, length, centre = _cut(lines, camera.size)
-    steep, opens = lines.steep[which], lines.opens[which]
-    with torch.no_grad():
-        here, central = _follow(lines, which, middle), _follow(lines, which, row + 0.5)
-        pair = (central - 0.5).floor().long() + (opens < 0)  # the pixel centre next to the line, on its outer side
-        breadth = torch.where(steep, width, height)
-        good = ((here >= 0) & (here < breadth) & (length > 0) & (pair >= 0) & (pair < breadth)).nonzero()[:, 0]
-    which, row, middle, length, centre, steep, opens, here, central, pair = (
-        x[good] for x in (which, row, middle, length, centre, steep, opens, here, central, pair)
-    )
-    pixel, outside = (torch.where(steep, row * width + m, m * width + row) for m in (here.long(), pair))
-    place = torch.where(steep[:, None], torch.stack([here, middle], 1), torch.stack([middle, here], 1))
-    depth, weights = _on_surface(segments, lines, which, middle)
-    outside, hidden = _beside(points.detach(), faces, camera, seen.reshape(-1), place, depth, _outward(lines, which), segments.face[which], outside)
-    keep = (~hidden).nonzero()[:, 0]
-    moved = _follow(lines, which[keep], middle[keep])
-    jump = (central.round() - central) * centre
-    share = opens[keep] * (jump[keep] + length[keep] * (moved.detach() - moved))
-    return Crossings(pixel[keep], outside[keep], share, segments.face[which[keep]], weights[keep])
 
 # %% ../../nbs/render/42_differentiable.ipynb #8576ab72
 @torch.no_grad()
@@ -368,47 +328,133 @@ def _outward(lines: _Lines, which: Tensor) -> Tensor:
     return torch.where(lines.steep[:, None], across, across.flip(1))[which]
 
 # %% ../../nbs/render/42_differentiable.ipynb #a328510e
-@torch.no_grad()
-def _beside(points, faces, camera, seen, place, depth, outward, face, outside, step: float = 0.01, slack: float = 1e-4):
-    """What is seen just outside places on silhouettes: the pixel that shows it, and whether it hides the silhouette.
-
-    Asked first are the faces seen by the four pixels around: the nearest that covers the place is the answer. Faces smaller than
-    a pixel may not be among them; then the pixel centre on the outer side answers, by its depth and by its plane's at the place.
-    """
+def _boxes(points: Tensor, faces: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+    """First and last column and row of pixels that each face touches, (2, F) each; the whole image where it passes the near plane."""
     height, width = camera.size
-    inverse = torch.linalg.inv(camera.K.detach()).mT
-    rays = F.pad(place + step * outward, (0, 1), value=1.0) @ inverse
-    corner = (place - 0.5).floor().long()
-    found, nearest = torch.full_like(outside, -1), torch.full_like(depth, torch.inf)
-    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        x, y = (corner[:, 0] + dx).clamp(0, width - 1), (corner[:, 1] + dy).clamp(0, height - 1)
-        at = y * width + x
-        i = ((seen[at] >= 0) & (seen[at] != face)).nonzero()[:, 0]
-        weights, there = _meet(_planes(points[faces[seen[at[i]]]]), rays[i])
-        covers = ((weights > -1e-5).all(1) & (there > camera.near) & (there < nearest[i])).nonzero()[:, 0]
-        nearest[i[covers]], found[i[covers]] = there[covers], at[i[covers]]
-    hidden = nearest < depth * (1 - slack)
-    i = ((found < 0) & (seen[outside] >= 0)).nonzero()[:, 0]
-    planes, at = _planes(points[faces[seen[outside[i]]]])[:, 3:6], outside[i]
-    centre = torch.stack([at % width + 0.5, at // width + 0.5, torch.ones_like(at)], dim=1).to(rays) @ inverse
-    inverses = [(planes * r).sum(1) for r in (centre, rays[i])]  # of depth, at the pixel and at the place
-    hidden[i] = torch.stack([n * depth[i] > 1 + slack for n in inverses]).all(0)
-    return torch.where(found >= 0, found, outside), hidden
+    uv = points @ camera.K.detach().mT.to(points)
+    limit = torch.tensor([[width], [height]], device=points.device)
+    cell = (uv[:, :2] / uv[:, 2:].clamp_min(camera.near)).T.clamp(-1e6, 1e6).floor().to(torch.int32)
+    a, b, c = (cell.index_select(1, f) for f in faces.unbind(1))
+    low, high = torch.minimum(torch.minimum(a, b), c), torch.maximum(torch.maximum(a, b), c)
+    behind = points[:, 2] < camera.near
+    if bool(behind.any()):
+        count = behind[faces].sum(1)
+        low[:, count > 0], high[:, count > 0] = 0, 1_000_000
+        high[:, count == 3] = -1
+    return low.clamp_min(0), torch.minimum(high, limit.to(high) - 1)
+
+
+def _candidates(low: Tensor, high: Tensor, cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Faces whose box may touch one of `cells` (flat indices): small ones near by, all larger ones."""
+    height, width = size
+    near = torch.zeros(height * width, dtype=torch.float32, device=cells.device).index_fill_(0, cells, 1.0)
+    near = F.max_pool2d(near.view(1, 1, height, width), 3, stride=1, padding=1).reshape(-1) > 0
+    span = high - low
+    there = (span >= 0).all(0)
+    first = (low[1].clamp(0, height - 1) * width + low[0].clamp(0, width - 1)).long()
+    return (there & ((span > 1).any(0) | near[first])).nonzero()[:, 0]
 
 # %% ../../nbs/render/42_differentiable.ipynb #530efa47
+def _pairs(low: Tensor, high: Tensor, face: Tensor, cells: Tensor, width: int):
+    """Pairs (candidate face, rank of a place) whose box and cell meet; `cells` are sorted. Made in parts of two million."""
+    which, row = _runs(low[1][face].long(), (high - low)[1][face].long() + 1)
+    left, right = (row * width + x[0][face][which] for x in (low, high))
+    begin, end = torch.searchsorted(cells, left), torch.searchsorted(cells, right, right=True)
+    full = (end > begin).nonzero()[:, 0]
+    which, begin, count = which[full], begin[full], (end - begin)[full]
+    for part in torch.split(torch.arange(len(full), device=face.device), 1 << 15):
+        owner, rank = _runs(begin[part], count[part])
+        yield face[which[part][owner]], rank
+
+# %% ../../nbs/render/42_differentiable.ipynb #61d38bb5
+@torch.no_grad()
+def _shown(
+    points: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], camera: Camera, place: Float[Tensor, "N 2"]
+) -> tuple[Int[Tensor, "N"], Float[Tensor, "N 3"], Float[Tensor, "N"]]:
+    """Face (-1: none), barycentrics and depth that are seen at any places in the image, tested one by one: exact for every face size."""
+    height, width = camera.size
+    points, place = points.double(), place.double()
+    rays = F.pad(place, (0, 1), value=1.0) @ torch.linalg.inv(camera.K.detach().double()).mT
+    column, row = (x.floor().long().clamp(0, n - 1) for x, n in zip(place.unbind(1), (width, height)))
+    cells, order = (row * width + column).sort()
+    low, high = _boxes(points, faces, camera)
+    depth, found = torch.full_like(rays[:, 0], torch.inf), torch.full_like(cells, -1)
+    for face, rank in _pairs(low, high, _candidates(low, high, cells, camera.size), cells, width):
+        at = order[rank]
+        weights, z = _meet(_planes(points[faces[face]]), rays[at])
+        hit = ((weights >= -1e-9).all(1) & (z > camera.near)).nonzero()[:, 0]
+        at, z = at[hit], z[hit]
+        depth.scatter_reduce_(0, at, z, "amin")
+        wins = (z == depth[at]).nonzero()[:, 0]
+        found[at[wins]] = face[hit[wins]]
+    weights = torch.zeros_like(rays)
+    hit = (found >= 0).nonzero()[:, 0]
+    weights[hit] = _meet(_planes(points[faces[found[hit]]]), rays[hit])[0]
+    return found, weights, depth
+
+# %% ../../nbs/render/42_differentiable.ipynb #b13d8677
+@dataclass(frozen=True, eq=False)
+class Crossings:
+    """Pieces of visible silhouettes, each within one row of pixels (steep lines) or one column (flat ones)."""
+
+    pixel: Int[Tensor, "N"]  # flat index of the pixel that the piece runs through
+    share: Float[Tensor, "N"]  # of (inside - outside) to add to the pixel; its derivative moves the line
+    inside: Int[Tensor, "N"]  # the face that ends here
+    inside_at: Float[Tensor, "N 3"]  # the place on it, barycentric
+    outside: Int[Tensor, "N"]  # the face seen beside it, -1: background
+    outside_at: Float[Tensor, "N 3"]
+
+
+STEP, SLACK = 1e-3, 1e-5  # pixels outside the line at which its neighbour is looked up; share of the depth within which it may touch
+
+
+def scan(
+    points: Float[Tensor, "V 3"],  # vertices in camera coordinates, metres
+    faces: Int[Tensor, "F 3"],
+    camera: Camera,
+) -> Crossings:
+    """Where silhouettes that are seen cross rows and columns of pixels; differentiable in points and K. See `blend`.
+
+    Work: a few tests a vertex, face and edge; the rest in proportion to the length of the silhouettes in pixels. Memory: 60 bytes
+    a face, about 1 kB a pixel of silhouette and a few hundred MB at most for the look-up.
+    """
+    height, width = camera.size
+    segments = _segments(points, faces, camera.near)
+    lines = _lines(segments, camera.K)
+    which, row, middle, length, centre = _cut(lines, camera.size)
+    with torch.no_grad():
+        here, central = _follow(lines, which, middle), _follow(lines, which, row + 0.5)
+        good = ((here >= 0) & (here < torch.where(lines.steep[which], width, height)) & (length > 0)).nonzero()[:, 0]
+        which, row, middle, length, centre, here, central = (x[good] for x in (which, row, middle, length, centre, here, central))
+        steep = lines.steep[which]
+        place = torch.where(steep[:, None], torch.stack([here, middle], dim=1), torch.stack([middle, here], dim=1))
+        depth, inside_at = _on_surface(segments, lines, which, middle)
+        outside, outside_at, beyond = _shown(points, faces, camera, place + STEP * _outward(lines, which))
+        keep = (beyond > depth * (1 - SLACK)).nonzero()[:, 0]
+        which, row, middle, length, centre, here, central, steep = (
+            x[keep] for x in (which, row, middle, length, centre, here, central, steep)
+        )
+        minor = here.long()
+        jump = (central.round() - central) * centre
+    moved = _follow(lines, which, middle)
+    share = lines.opens[which] * (jump + length * (moved.detach() - moved))
+    pixel = torch.where(steep, row * width + minor, minor * width + row)
+    return Crossings(pixel, share, segments.face[which], inside_at[keep], outside[keep], outside_at[keep].to(points))
+
+# %% ../../nbs/render/42_differentiable.ipynb #ed84db37
 def blend(
     image: Float[Tensor, "H W C"],  # one colour a pixel, that of its centre
     crossings: Crossings,
-    inside: Float[Tensor, "N C"],  # colours of the surface at the crossings
+    inside: Float[Tensor, "N C"],  # colours of the surfaces that end at the crossings
+    outside: Float[Tensor, "N C"],  # and of what is seen beside them
 ) -> Float[Tensor, "H W C"]:
     """Blend pixels across silhouettes by the share of their area that lies on the other side.
 
-    Differentiable in the image, in `inside` and, which is the point, in whatever the crossings were computed from: the derivative is
-    that of the integral over each pixel's area (the boundary term of Reynolds' transport theorem), in its midpoint rule.
+    Differentiable in the colours and, which is the point, in whatever the crossings were computed from: the derivative is that of
+    the integral over each pixel's area (the boundary term of Reynolds' transport theorem), by the midpoint rule.
     """
     flat = image.reshape(-1, image.shape[-1])
-    step = inside - flat.index_select(0, crossings.outside)
-    return flat.index_add(0, crossings.pixel, crossings.share[:, None] * step).view_as(image)
+    return flat.index_add(0, crossings.pixel, crossings.share[:, None] * (inside - outside)).view_as(image)
 
 # %% ../../nbs/render/42_differentiable.ipynb #eb6928c5
 @dataclass(frozen=True, eq=False)
@@ -528,17 +574,20 @@ def render(
     weights, depth = meet(points, _rays(camera, at, points), mesh.faces, face)
     view = _View(mesh, camera, points, lights, smooth, specular, shininess)
     albedo = view.albedo(face, weights)
-    color = _behind(background, camera, points).reshape(-1, 3).index_put((at,), view.color(face, weights, albedo))
-    both = torch.cat([color.view(*seen.shape, 3), _image(at, torch.ones_like(depth), seen)[..., None]], dim=-1)
+    back = F.pad(_behind(background, camera, points), (0, 1)).reshape(-1, 4)
+    both = back.index_put((at,), F.pad(view.color(face, weights, albedo), (0, 1), value=1.0)).view(*seen.shape, 4)
     if antialias:
-        both = _antialiased(both, view, scan(points, mesh.faces, camera, seen))
+        both = _antialiased(both, back, view, scan(points, mesh.faces, camera))
     objects = torch.zeros_like(face) if mesh.objects is None else mesh.objects[face]
     images = [_image(at, x, seen, fill) for x, fill in ((depth, 0.0), (albedo, 0.0), (objects, -1), (weights, 0.0))]
     return Image(both[..., :3], both[..., 3], *images[:3], seen, images[3], view)
 
 
-def _antialiased(image: Tensor, view: _View, crossings: Crossings) -> Tensor:
+def _antialiased(image: Tensor, back: Tensor, view: _View, crossings: Crossings) -> Tensor:
     """`blend` of colour and mask, the colours at the crossings looked up on the mesh."""
-    face, weights = crossings.face, crossings.barycentrics
-    inside = view.color(face, weights, view.albedo(face, weights))
-    return blend(image, crossings, F.pad(inside, (0, 1), value=1.0))
+    hit = (crossings.outside >= 0).nonzero()[:, 0]
+    face, weights = torch.cat([crossings.inside, crossings.outside[hit]]), torch.cat([crossings.inside_at, crossings.outside_at[hit]])
+    colors = F.pad(view.color(face, weights, view.albedo(face, weights)), (0, 1), value=1.0)
+    inside, covered = colors.split([len(crossings.inside), len(hit)])
+    outside = back.index_select(0, crossings.pixel).index_put((hit,), covered)
+    return blend(image, crossings, inside, outside)
