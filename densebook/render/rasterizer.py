@@ -319,7 +319,8 @@ def normals(mesh: Mesh, fragments: Fragments, smooth: bool = True) -> Float[Tens
     if smooth:
         corners = mesh.normals if mesh.normals is not None else vertex_normals(mesh)
         return F.normalize(interpolate(fragments, (mesh.faces, corners)), dim=-1)
-    return torch.where(fragments.mask[..., None], face_normals(mesh)[fragments.face.clamp_min(0)], 0.0)
+    flat = face_normals(mesh)[fragments.face[fragments.mask]]
+    return flat.new_zeros(*fragments.face.shape, 3).index_put((fragments.mask,), flat)
 
 
 def objects(mesh: Mesh, fragments: Fragments) -> Int[Tensor, "H W"]:
