@@ -46,7 +46,8 @@ def write_image(path: str | Path, image: Float[Tensor, "H W 3"]) -> Path:
 def read_hdr(path: str | Path) -> Float[Tensor, "H W 3"]:
     """A radiance map in linear RGB, float32, row 0 at the top, from an OpenEXR (.exr) or Radiance (.hdr) file.
 
-    Values below 0, which lossy compression leaves beside bright lamps, become 0: there is no negative light.
+    Values below 0, which lossy compression leaves beside bright lamps, become 0: there is no negative light. (Of the maps
+    that the registry names this touches at most 1.4 % of the values, but the park's sun gets brighter: 11 % more light in all.)
     Raises InputError for a file that is not there, is damaged, has no RGB, or has more than 2^25 pixels.
     """
     suffix = Path(path).suffix.lower()
@@ -102,7 +103,7 @@ def _exr(data: bytes) -> np.ndarray:
     except Bad:
         raise
     except Exception as error:  # whatever a foreign reader raises over a damaged file
-        raise Bad(f"cannot be read as OpenEXR ({type(error).__name__}: {str(error)[:80]})") from error
+        raise Bad(f"cannot be read as OpenEXR ({type(error).__name__}: {str(error)[:80]}); it is damaged or cut off") from error
 
 
 def _radiance(data: bytes) -> np.ndarray:
