@@ -323,7 +323,7 @@ class NormBias(nn.Module):
     def __init__(self, fiber: Fiber):
         super().__init__()
         self.fiber = _check_fiber("fiber", fiber)
-        self.bias = nn.ParameterDict({str(l): nn.Parameter(torch.randn(c, 1)) for l, c in self.fiber.items()})
+        self.bias = nn.ParameterDict({str(l): nn.Parameter(-torch.rand(c, 1)) for l, c in self.fiber.items()})
 
     def forward(self, features: Features, points: Tensor | None = None, edge_index: Tensor | None = None) -> Features:
         return {l: self._bend(features[l], self.bias[str(l)]) for l in self.fiber}
