@@ -397,7 +397,7 @@ def extract_lamps(
     divided by pi. Fewer lamps come back where nothing exceeds the limit. Differentiable. Memory: 60 bytes a texel.
     """
     directions, area = _texels(*_checked_map(environment).shape[:2], environment)
-    rest, lamps, most = environment, [], limit * (environment.mean(-1) * area).sum().detach() / (4 * math.pi)
+    rest, lamps, most = environment, [], limit * (environment.mean(-1) * area).sum() / (4 * math.pi)
     for _ in range(count):
         bright = rest.mean(-1)
         center = directions.reshape(-1, 3)[bright.detach().argmax()]

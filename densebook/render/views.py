@@ -53,7 +53,7 @@ def framing(mesh: Mesh, azimuth: float = 0.0, elevation: float = 0.3, size: tupl
     center = ((low + high) / 2).detach()
     radius = max(float((mesh.vertices.detach() - center).norm(dim=1).max()), 1e-6)
     narrow = math.atan(math.tan(FOV / 2) * min(1.0, size[1] / size[0]))
-    distance = 1.02 * radius / math.sin(narrow)
+    distance = 1.05 * radius / math.sin(narrow)
     camera = orbit(azimuth, elevation, distance, target=center, size=size, fov=FOV)
     return replace(camera, near=1e-3 * distance)
 
