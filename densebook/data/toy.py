@@ -184,10 +184,10 @@ def scene() -> Mesh:
     ground = Mesh([[-1.5, 0, -1.5], [-1.5, 0, 1.5], [1.5, 0, 1.5], [1.5, 0, -1.5]], [[0, 1, 2], [0, 2, 3]])
     things = [  # mesh, longest side, turn around y, x, z
         (textured_cube(), 0.7, 0.5, 0.0, 0.0),
-        (textured_blob(3), 0.6, 0.0, -0.75, -0.3),
+        (textured_blob(3), 0.6, 0.0, -0.85, -0.4),
         (_painted(torus_mesh(segments=48, sides=24), (0.1, 0.35, 0.3)), 0.6, 0.0, 0.35, 0.8),
-        (blob_mesh(3, seeded(3)), 0.5, 1.0, 0.75, -0.5),
-        (_painted(icosphere(3), (0.8, 0.3, 0.05)), 0.4, 0.0, -0.6, 0.65),
+        (blob_mesh(3, seeded(3)), 0.5, 1.0, 0.8, -0.5),
+        (_painted(icosphere(3), (0.8, 0.3, 0.05)), 0.4, 0.0, -0.65, 0.7),
     ]
     return join([_painted(ground, (0.45, 0.45, 0.42)), *(_standing(*thing) for thing in things)])
 
