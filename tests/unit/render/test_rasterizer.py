@@ -200,8 +200,10 @@ def test_faces_without_area_cover_nothing():
     faces = torch.tensor([[0, 1, 2], [3, 3, 4], [4, 4, 4], [2, 0, 1]])
     camera = cameras.orbit(0.3, size=(64, 64))
     assert not rasterize(Mesh(flat - 0.5, faces), camera, backend="torch").mask.any()
-    lines = torch.tensor([[0.5, 0.5, 1], [7.5, 7.5, 1], [14.5, 14.5, 1], [0.5, 14.5, 1], [7.5, 14.5, 1]], dtype=torch.float64)
-    assert (rasterizer._scan(lines, torch.tensor([[0, 1, 2], [2, 1, 0], [3, 4, 2]]), (16, 16), 0.01, False) == -1).all()
+    p, q = torch.cartesian_prod(torch.arange(50.0), torch.arange(50.0)).double().T
+    lines = torch.stack([0.5 + torch.stack([s * p, s * q], dim=1) for s in (0, 1, 3)], dim=1)  # corners on centres, slopes that round
+    points = torch.cat([lines, torch.ones_like(lines[..., :1])], dim=-1).reshape(-1, 3)
+    assert (rasterizer._scan(points, torch.arange(len(points)).reshape(-1, 3), (160, 160), 0.01, False) == -1).all()
 
 
 def test_equal_depths_show_the_lower_index():
