@@ -147,6 +147,7 @@ def test_iou_by_hand():
     assert lm.iou(prediction, target, 0.2).tolist() == pytest.approx([1 / 3, 0.0])
     assert lm.iou(prediction, target, 0.1).tolist() == pytest.approx([1.0, 0.0])  # "on" includes the threshold
     assert lm.iou(prediction, target, 0.95).tolist() == [0.0, 0.0]
+    assert lm.iou(target, target, 0.95).tolist() == [1.0, 0.0]  # a single point
 
 
 @settings(deadline=None, max_examples=30)
@@ -224,6 +225,15 @@ def test_icp_ignores_what_is_out_of_reach():
     found, share = lm.icp(far, target, torch.eye(4, dtype=torch.float64), reach=0.5)
     assert_close(found, T, atol=1e-9)
     assert float(share) == pytest.approx(300 / 350)
+
+
+@pytest.mark.parametrize("gap,share", [(0.09, 1.0), (0.11, 0.0)])
+def test_icp_reach_is_a_distance(gap, share):
+    target = torch.cat([cloud(5), cloud(5) + 50.0])
+    source = target + torch.tensor([gap, 0, 0], dtype=torch.float64)
+    found, paired = lm.icp(source, target, torch.eye(4, dtype=torch.float64), reach=0.1)
+    moved = (found - torch.eye(4, dtype=torch.float64)).abs().max()
+    assert float(paired) == share and (abs(float(moved) - gap) < 1e-6 if share else moved == 0)
 
 
 def test_icp_without_pairs_stays():
