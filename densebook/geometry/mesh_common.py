@@ -173,18 +173,18 @@ def encode(image: np.ndarray) -> bytes:
 def beside(folder: Path, name: str, what: str, line: int | None = None) -> bytes:
     """The content of the file `name`, in `folder` or below it; Bad when it lies elsewhere (through a link too) or is not there."""
     plain = name.replace("\\", "/")
-    quoted = f"its {what} {name[:80]!r}"
+    quoted, without = f"its {what} {name[:80]!r}", "" if what == "buffer" else ", or load with textures=False"
     try:
         path = (folder / plain).resolve() if plain and not {"\0", ":"} & set(plain) else None
         if path is None or PurePosixPath(plain).is_absolute() or not path.is_relative_to(folder.resolve()):
             raise Bad(f"{quoted} lies outside the file's folder; it is not opened", line)
         if not path.is_file():
-            raise Bad(f"{quoted} is not there; put it beside the file, or load with textures=False", line)
+            raise Bad(f"{quoted} is not there; put it beside the file{without}", line)
         if path.stat().st_size > _LARGEST:
             raise Bad(f"{quoted} has more than {_LARGEST:,} bytes; it is not opened", line)
         return path.read_bytes()
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        raise Bad(f"{quoted} cannot be read ({type(error).__name__}); load with textures=False", line) from error
+        raise Bad(f"{quoted} cannot be read ({type(error).__name__}); repair it{without}", line) from error
 
 
 class Pictures:

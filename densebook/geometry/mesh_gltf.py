@@ -99,12 +99,10 @@ def _plain(document: dict, buffers: dict[str, bytes], looks: _Looks | None) -> d
 
     accessors, meshes, used = document.get("accessors", []), [], []
     for mesh in document.get("meshes", []):
-        kept = [
-            only(p, "attributes indices mode material") for p in mesh["primitives"] if p.get("mode", 4) in (4, 5, 6)
-        ]  # no points, no lines
-        for primitive in kept:
-            given = primitive["attributes"]
-            material = None if looks is None else looks.number(primitive.pop("material", None))
+        drawn = [p for p in mesh["primitives"] if p.get("mode", 4) in (4, 5, 6)]  # no points, no lines
+        kept = [only(p, "indices mode") for p in drawn]
+        for primitive, source in zip(kept, drawn):
+            given, material = source["attributes"], None if looks is None else looks.number(source.get("material"))
             attributes = primitive["attributes"] = only(given, "POSITION COLOR_0")
             texels = 0 if material is None else looks.found[material].texels
             if f"TEXCOORD_{texels}" in given:
