@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ..core.errors import InputError
 from .representations import Features
-from .se3_transformer import Fiber, SE3Transformer, center, knn_graph
+from .se3_transformer import Fiber, NormBias, SE3Transformer, center, knn_graph
 
 # %% auto #0
 __all__ = ['SMALL', 'POOLING', 'INPUT', 'canonical_order', 'farthest_points', 'pool', 'interpolate_up', 'Level', 'build_levels',
-           'input_features', 'invariants', 'InvariantHead', 'Trunk', 'SE3UNet']
+           'input_features', 'invariants', 'InvariantHead', 'wake', 'Trunk', 'SE3UNet']
 
 # %% ../../nbs/se3/32_se3_unet.ipynb #52840258
 def _cloud(points: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -338,6 +338,17 @@ class InvariantHead(nn.Module):
         return self.net(invariants(features))
 
 # %% ../../nbs/se3/32_se3_unet.ipynb #6e87a790
+def wake(module: nn.Module) -> None:
+    """Set the biases of all `NormBias` layers in `module` to zero: every channel is alive at the start, and training decides.
+
+    A negative bias silences all vectors shorter than it, for good where none is longer; after pooling and several blocks most are shorter.
+    """
+    for layer in module.modules():
+        if isinstance(layer, NormBias):
+            for bias in layer.bias.values():
+                nn.init.zeros_(bias)
+
+# %% ../../nbs/se3/32_se3_unet.ipynb #0193f64c
 class Trunk(nn.Module):
     """The U-Net without its head: equivariant features (`fiber`) of the points of the finest level, `trunk(build_levels(...))`.
 
@@ -359,6 +370,7 @@ class Trunk(nn.Module):
         self.down = nn.ModuleList(block(fiber if i else INPUT) for i in range(levels))
         self.bottom = block(fiber if levels else INPUT)
         self.up = nn.ModuleList(block(fiber) for _ in range(levels))
+        wake(self)
 
     def forward(self, levels: list[Level]) -> Features:
         features, skips = input_features(levels[0], next(self.parameters()).dtype), []
