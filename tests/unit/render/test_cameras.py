@@ -460,6 +460,11 @@ def test_texture_repeats_and_passes_through_its_texels(seed, shift):
     assert_close(sample_texture(texture.roll(1, 1), uv), sample_texture(texture, uv - torch.tensor([1 / 6, 0])), atol=1e-6)
 
 
+def test_far_tiles_keep_their_digits():
+    texture, uv = torch.rand(64, 64, 3, generator=draw(0)), torch.rand(500, 2, generator=draw(1)) + torch.tensor([1000.0, -3000.0])
+    assert_close(sample_texture(texture, uv), four_fetches(texture.double(), uv.double()).float(), atol=1e-4)
+
+
 def test_texture_inside_is_grid_sample():
     texture, uv = torch.rand(32, 48, 3, generator=draw(0)), torch.rand(500, 2, generator=draw(1)) * 0.9 + 0.05
     theirs = F.grid_sample(texture.permute(2, 0, 1)[None], (uv * 2 - 1)[None, None] * torch.tensor([1.0, -1.0]), align_corners=False)
