@@ -113,19 +113,6 @@ def _arriving(light: Directional | Point, points: Tensor) -> tuple[Tensor, Tenso
     apart = _three("position", light.position, points) - points
     return _unit(apart), color / apart.square().sum(-1, keepdim=True).clamp_min(1e-12)
 
-
-def _surroundings(light: Environment, normals: Tensor, view: Tensor, shininess: float | None) -> tuple[Tensor, Tensor | float]:
-    """Diffuse light (irradiance / pi) and glossy light from an environment, by normal and by mirror direction."""
-    if light.harmonics:
-        diffuse = irradiance(_kept(light, normals, "harmonics", sh_project), normals).clamp_min(0)
-    else:
-        diffuse = sample_environment(_kept(light, normals, "irradiance", irradiance_map), normals)
-    if shininess is None:
-        return light.strength / math.pi * diffuse, 0.0
-    blurred = _kept(light, normals, shininess, lambda environment: prefilter(environment, shininess))
-    mirrored = 2 * (normals * view).sum(-1, keepdim=True) * normals - view
-    return light.strength / math.pi * diffuse, light.strength * sample_environment(blurred, mirrored)
-
 # %% ../../nbs/render/43_shading.ipynb #ba954e40
 def _received(light: Light, normals: Tensor, points: Tensor, view: Tensor, shininess: float | None) -> tuple[Tensor, Tensor | float]:
     """Diffuse light (irradiance / pi) of one light at points, and its highlight as the eye sees it (0 where shininess is None)."""
@@ -253,9 +240,9 @@ def texture_footprint(mesh: Mesh, camera: Camera, face: Int[Tensor, "H W"]) -> F
         raise InputError("mesh has no texture coordinates; give one with uv")
     corners = mesh.uv[face.clamp_min(0)]
 
-    def at(x: float, y: float) -> Tensor:
+    def at(x: int, y: int) -> Tensor:
         K = camera.K.clone()
-        K[:2, 2] -= K.new_tensor([x, y])  # the picture moved by one pixel: each pixel sees its neighbour's ray
+        K[:2, 2] -= K.new_tensor([float(x), float(y)])  # the picture moved by one pixel: each pixel sees its neighbour's ray
         weights = perspective_barycentrics(mesh, replace(camera, K=K), face)[0]
         return (weights[..., None] * corners).sum(-2)
 
@@ -360,18 +347,6 @@ def _kept(light: Environment, like: Tensor, name: str | float, make: Callable[[T
     return light._kept[key]
 
 # %% ../../nbs/render/43_shading.ipynb #eeb0a021
-def _arriving(light: Directional | Point, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit direction towards a lamp and its colour, at points (*b, 3)."""
-    color = _three("color", light.color, points)
-    if isinstance(light, Directional):
-        direction = _three("direction", light.direction, points)
-        if not float(direction.detach().norm()) > 0:
-            raise InputError("direction is zero; give a vector that points towards the lamp")
-        return _unit(direction).expand_as(points), color
-    apart = _three("position", light.position, points) - points
-    return _unit(apart), color / apart.square().sum(-1, keepdim=True).clamp_min(1e-12)
-
-
 def _surroundings(light: Environment, normals: Tensor, view: Tensor, shininess: float | None) -> tuple[Tensor, Tensor | float]:
     """Diffuse light (irradiance / pi) and glossy light from an environment, by normal and by mirror direction."""
     if light.harmonics:
