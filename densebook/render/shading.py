@@ -333,8 +333,12 @@ def convolve(
 
 # %% ../../nbs/render/43_shading.ipynb #5688a719
 def irradiance_map(environment: Float[Tensor, "h w 3"], rows: int = 64) -> Float[Tensor, "rows columns 3"]:
-    """Irradiance by normal, as a map to look up with `sample_environment`: the cosine lobe, not cut at any degree."""
-    return convolve(environment, lambda cosine: cosine.clamp_min(0), rows)[0]
+    """Irradiance by normal, as a map to look up with `sample_environment`: the cosine lobe, not cut at any degree.
+
+    Scaled by what the sum over texels gives for a constant sky, so that one of radiance 1 gives pi. Memory as `convolve`.
+    """
+    light, weight = convolve(environment, lambda cosine: cosine.clamp_min(0), rows)
+    return light * (math.pi / weight)[:, None, None]
 
 # %% ../../nbs/render/43_shading.ipynb #e2b962f7
 def _kept(light: Environment, like: Tensor, name: str | float, make: Callable[[Tensor], Tensor]) -> Tensor:
@@ -378,7 +382,7 @@ def extract_lamps(
         center = directions.reshape(-1, 3)[bright.detach().argmax()]
         share = (1 - most / bright.clamp_min(1e-12)).clamp_min(0) * ((directions @ center) > math.cos(radius))
         excess = rest * (share * area)[..., None]
-        if not bool((share > 0).any()):
+        if not bool((excess > 0).any()):
             break
         lamps.append(Directional((directions * excess.mean(-1, keepdim=True)).sum((0, 1)), excess.sum((0, 1)) / math.pi))
         rest = rest * (1 - share)[..., None]
