@@ -558,6 +558,24 @@ def test_trunk_is_equivariant():
         assert change(turned[l], f) < 1e-10
 
 
+def test_trunk_step_by_step():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        trunk = Trunk({0: 2, 1: 2}, hidden=8)
+    fine, coarse = build_levels(blob(60), k=8)
+    skip = trunk.down[0](fine.points, input_features(fine), fine.edge_index)
+    low = trunk.bottom(coarse.points, pool(skip, fine.edge_index, fine.kept), coarse.edge_index)
+    up = trunk.up[0](fine.points, interpolate_up(low, fine.points, fine.edge_index, fine.kept), fine.edge_index)
+    for l, f in trunk([fine, coarse]).items():
+        assert_close(f, up[l] + skip[l], atol=1e-5)
+    assert min(float(f.detach().norm()) for f in (*skip.values(), *low.values(), *up.values())) > 0
+
+
+def test_blocks_start_awake():
+    biases = [p for name, p in SE3UNet(k=8).named_parameters() if ".bias." in name]
+    assert biases and all((p == 0).all() for p in biases)
+
+
 def test_size_is_near_the_authors():
     assert sum(p.numel() for p in SE3UNet().parameters()) == pytest.approx(224_075, rel=0.05)
 
