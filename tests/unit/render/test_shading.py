@@ -202,6 +202,12 @@ def test_harmonics_obey_the_addition_theorem():
         assert_close(parts[:, low:high].sum(1), (2 * degree + 1) / (4 * math.pi) * legendre[degree])
 
 
+def test_harmonics_come_in_the_order_that_the_docstring_says():
+    x, y, z = directions(10).unbind(1)
+    signs = sh_basis(torch.stack([x, y, z], 1)).sign()
+    assert torch.equal(signs[:, 1:], torch.stack([y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y], 1).sign())
+
+
 def test_harmonics_are_orthonormal():
     toward, area = texels(128, 256)
     basis = sh_basis(toward).reshape(-1, 9)
@@ -403,6 +409,18 @@ def test_footprint_of_a_board_that_faces_the_camera(depth):
     found = texture_footprint(square, camera, face)
     assert (found[face < 0] == 0).all()
     assert_close(found[face >= 0], torch.full_like(found[face >= 0], depth / float(camera.K[0, 0])), rtol=1e-6)
+
+
+def test_footprint_of_a_slanted_board_is_the_larger_step_to_a_neighbour():
+    square, camera = board(2.0)
+    camera = replace(camera, cam_from_world=look_at(torch.tensor([0.6, 1.2, 0.9], dtype=torch.float64)))
+    fragments = rasterize(square, camera, backend="torch")
+    uv = (square.uv[fragments.face.clamp_min(0)] * fragments.barycentrics[..., None]).sum(-2)
+    steps = torch.stack([(uv[:-1, 1:] - uv[:-1, :-1]).norm(dim=-1), (uv[1:, :-1] - uv[:-1, :-1]).norm(dim=-1)])
+    same = fragments.mask[:-1, :-1] & fragments.mask[:-1, 1:] & fragments.mask[1:, :-1]
+    assert (steps[0] > 1.2 * steps[1])[same].any() or (steps[1] > 1.2 * steps[0])[same].any()
+    found = texture_footprint(square, camera, fragments.face)[:-1, :-1]
+    assert_close(found[same], steps.amax(0)[same], rtol=1e-6)
 
 
 def test_minified_textures_need_the_pyramid():
