@@ -88,7 +88,7 @@ class _Mixing(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values, weights, corners):
         ctx.save_for_backward(values, weights, corners)
-        found = values.index_select(0, corners.reshape(-1)).view(*corners.shape, -1)
+        found = values.index_select(0, corners.reshape(-1)).view(*corners.shape, values.shape[1])
         return torch.bmm(weights[:, None], found)[:, 0]
 
     @staticmethod
@@ -99,7 +99,7 @@ class _Mixing(torch.autograd.Function):
             parts = (weights[:, :, None] * to_mixed[:, None]).reshape(-1, values.shape[1])
             to_values = torch.zeros_like(values).index_add_(0, corners.reshape(-1), parts)
         if ctx.needs_input_grad[1]:
-            found = values.index_select(0, corners.reshape(-1)).view(*corners.shape, -1)
+            found = values.index_select(0, corners.reshape(-1)).view(*corners.shape, values.shape[1])
             to_weights = torch.bmm(found, to_mixed[:, :, None])[:, :, 0]
         return to_values, to_weights, None
 
@@ -290,17 +290,18 @@ PARTS = 4  # pieces of a line within a pixel, each asked for itself whether it i
 
 
 @torch.no_grad()
-def _cut(lines: _Lines, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Cut lines at the borders of pixels and within them: which line, row or column, middle, length, whether it passes the centre."""
-    height, width = size
-    low, high = lines.major.amin(1).clamp_min(0), lines.major.amax(1)
-    high = torch.minimum(high, torch.where(lines.steep, height, width).to(high))
+def _cut(lines: _Lines, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cut lines at the borders of pixels and within them: which line, row or column, begin and end."""
+    long, wide = (torch.where(lines.steep, *n).to(lines.major) for n in (size, size[::-1]))  # extent of the image along and across
+    slope = lines.minor.diff(dim=1)[:, 0] / lines.major.diff(dim=1)[:, 0]
+    sides = torch.stack([-lines.minor[:, 0], wide - lines.minor[:, 0]], dim=1) / slope[:, None] + lines.major[:, :1]
+    low = torch.maximum(lines.major.amin(1).clamp_min(0), sides.amin(1))
+    high = torch.minimum(torch.minimum(lines.major.amax(1), long), sides.amax(1))
     count = torch.where(high > low, (high * PARTS).ceil() - (low * PARTS).floor(), 0).long()
     which, part = _runs((low * PARTS).floor().long(), count)
     top, bottom = torch.maximum(low[which], part / PARTS), torch.minimum(high[which], (part + 1) / PARTS)
     row = part // PARTS
-    centre = (top <= row + 0.5) & (row + 0.5 < bottom)
-    return which, row, (top + bottom) / 2, bottom - top, centre
+    return which, row, top, bottom
 
 
 def _follow(lines: _Lines, which: Tensor, major: Tensor) -> Tensor:
@@ -369,19 +370,19 @@ def _pairs(low: Tensor, high: Tensor, face: Tensor, cells: Tensor, width: int):
 # %% ../../nbs/render/42_differentiable.ipynb #61d38bb5
 @torch.no_grad()
 def _shown(
-    points: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], camera: Camera, place: Float[Tensor, "N 2"]
+    points: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], boxes: tuple[Tensor, Tensor], camera: Camera, place: Float[Tensor, "N 2"]
 ) -> tuple[Int[Tensor, "N"], Float[Tensor, "N 3"], Float[Tensor, "N"]]:
     """Face (-1: none), barycentrics and depth that are seen at any places in the image, tested one by one: exact for every face size."""
     height, width = camera.size
-    points, place = points.double(), place.double()
+    place = place.double()
     rays = F.pad(place, (0, 1), value=1.0) @ torch.linalg.inv(camera.K.detach().double()).mT
     column, row = (x.floor().long().clamp(0, n - 1) for x, n in zip(place.unbind(1), (width, height)))
     cells, order = (row * width + column).sort()
-    low, high = _boxes(points, faces, camera)
+    low, high = boxes
     depth, found = torch.full_like(rays[:, 0], torch.inf), torch.full_like(cells, -1)
     for face, rank in _pairs(low, high, _candidates(low, high, cells, camera.size), cells, width):
         at = order[rank]
-        weights, z = _meet(_planes(points[faces[face]]), rays[at])
+        weights, z = _meet(_planes(points[faces[face]].double()), rays[at])
         hit = ((weights >= -1e-9).all(1) & (z > camera.near)).nonzero()[:, 0]
         at, z = at[hit], z[hit]
         depth.scatter_reduce_(0, at, z, "amin")
@@ -389,7 +390,7 @@ def _shown(
         found[at[wins]] = face[hit[wins]]
     weights = torch.zeros_like(rays)
     hit = (found >= 0).nonzero()[:, 0]
-    weights[hit] = _meet(_planes(points[faces[found[hit]]]), rays[hit])[0]
+    weights[hit] = _meet(_planes(points[faces[found[hit]]].double()), rays[hit])[0]
     return found, weights, depth
 
 # %% ../../nbs/render/42_differentiable.ipynb #b13d8677
@@ -408,6 +409,45 @@ class Crossings:
 STEP, SLACK = 1e-3, 1e-5  # pixels outside the line at which its neighbour is looked up; share of the depth within which it may touch
 
 
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """Pieces of lines, in order along each line, and what lies just outside their middles."""
+
+    line: Tensor  # (N,)
+    row: Tensor  # (N,) row of pixels, or column
+    top: Tensor  # (N,) where the piece begins and ends, major coordinates
+    bottom: Tensor
+    outside: Tensor  # (N,) face, -1: background
+    outside_at: Tensor  # (N, 3)
+    near: Tensor  # (N,) depth of the line over that of what is outside: 0 background, 1 touching; 2 where the line is hidden
+
+# %% ../../nbs/render/42_differentiable.ipynb #8941ab1e
+@torch.no_grad()
+def _look(points, faces, boxes, camera, segments, lines, line, major) -> tuple[Tensor, Tensor, Tensor]:
+    """Face and barycentrics of what lies just outside lines at a major coordinate, and how near it is (see `_Pieces`)."""
+    minor, steep = _follow(lines, line, major), lines.steep[line, None]
+    place = torch.where(steep, torch.stack([minor, major], dim=1), torch.stack([major, minor], dim=1))
+    outside, at, beyond = _shown(points, faces, boxes, camera, place + STEP * _outward(lines, line))
+    near = _on_surface(segments, lines, line, major)[0] / beyond.to(points)
+    return outside, at, torch.where(near > 1 + SLACK, 2.0, near)
+
+
+@torch.no_grad()
+def _sharpened(pieces: _Pieces, look: Callable, samples: int = 7) -> _Pieces:
+    """Pieces that end where what lies outside changes: a few looks between the middles of neighbours that differ."""
+    top, bottom, near = pieces.top.clone(), pieces.bottom.clone(), pieces.near
+    joined = (pieces.line[1:] == pieces.line[:-1]) & (top[1:] == bottom[:-1])
+    i = (joined & ((near[1:] - near[:-1]).abs() > 0.01)).nonzero()[:, 0]
+    middle = (top + bottom) / 2
+    share = torch.arange(1, samples + 1, device=top.device).to(top) / (samples + 1)
+    major = middle[i, None] + share * (middle[i + 1] - middle[i])[:, None]
+    found = look(pieces.line[i].repeat_interleave(samples), major.reshape(-1))[2].view(-1, samples)
+    like_first = (found - near[i, None]).abs() < (found - near[i + 1, None]).abs()
+    change = middle[i] + (like_first.sum(1) + 0.5) / (samples + 1) * (middle[i + 1] - middle[i])
+    bottom[i], top[i + 1] = change, change
+    return replace(pieces, top=top, bottom=bottom)
+
+# %% ../../nbs/render/42_differentiable.ipynb #7f0d026e
 def scan(
     points: Float[Tensor, "V 3"],  # vertices in camera coordinates, metres
     faces: Int[Tensor, "F 3"],
@@ -418,28 +458,38 @@ def scan(
     Work: a few tests a vertex, face and edge; the rest in proportion to the length of the silhouettes in pixels. Memory: 60 bytes
     a face, about 1 kB a pixel of silhouette and a few hundred MB at most for the look-up.
     """
-    height, width = camera.size
+    width = camera.size[1]
     segments = _segments(points, faces, camera.near)
     lines = _lines(segments, camera.K)
-    which, row, middle, length, centre = _cut(lines, camera.size)
+    pieces = _pieces(points.detach(), faces, camera, segments, lines)
+    seen = (pieces.near < 2).nonzero()[:, 0]
+    line, row, top, bottom = (x[seen] for x in (pieces.line, pieces.row, pieces.top, pieces.bottom))
+    middle = (top + bottom) / 2
+    moved = _follow(lines, line, middle)
     with torch.no_grad():
-        here, central = _follow(lines, which, middle), _follow(lines, which, row + 0.5)
-        good = ((here >= 0) & (here < torch.where(lines.steep[which], width, height)) & (length > 0)).nonzero()[:, 0]
-        which, row, middle, length, centre, here, central = (x[good] for x in (which, row, middle, length, centre, here, central))
-        steep = lines.steep[which]
-        place = torch.where(steep[:, None], torch.stack([here, middle], dim=1), torch.stack([middle, here], dim=1))
-        depth, inside_at = _on_surface(segments, lines, which, middle)
-        outside, outside_at, beyond = _shown(points, faces, camera, place + STEP * _outward(lines, which))
-        keep = (beyond > depth * (1 - SLACK)).nonzero()[:, 0]
-        which, row, middle, length, centre, here, central, steep = (
-            x[keep] for x in (which, row, middle, length, centre, here, central, steep)
-        )
-        minor = here.long()
-        jump = (central.round() - central) * centre
-    moved = _follow(lines, which, middle)
-    share = lines.opens[which] * (jump + length * (moved.detach() - moved))
-    pixel = torch.where(steep, row * width + minor, minor * width + row)
-    return Crossings(pixel, share, segments.face[which], inside_at[keep], outside[keep], outside_at[keep].to(points))
+        centre = row + 0.5
+        crossing = _follow(lines, line, centre)
+        jump = (crossing.round() - crossing) * ((top <= centre) & (centre < bottom))
+        minor = torch.where(jump == 0, moved, crossing).long()
+        minor = torch.minimum(minor.clamp_min(0), torch.where(lines.steep[line], width, camera.size[0]) - 1)
+        pixel = torch.where(lines.steep[line], row * width + minor, minor * width + row)
+        at = _on_surface(segments, lines, line, middle)[1]
+    share = lines.opens[line] * (jump + (bottom - top) * (moved.detach() - moved))
+    return Crossings(pixel, share, segments.face[line], at, pieces.outside[seen], pieces.outside_at[seen].to(points))
+
+# %% ../../nbs/render/42_differentiable.ipynb #05081563
+@torch.no_grad()
+def _pieces(points: Tensor, faces: Tensor, camera: Camera, segments: _Segments, lines: _Lines) -> _Pieces:
+    """All pieces within the image, hidden ones too."""
+    line, row, top, bottom = _cut(lines, camera.size)
+    kept = (bottom > top).nonzero()[:, 0]
+    line, row, top, bottom = (x[kept] for x in (line, row, top, bottom))
+    boxes = _boxes(points, faces, camera)
+
+    def look(line, major):
+        return _look(points, faces, boxes, camera, segments, lines, line, major)
+
+    return _sharpened(_Pieces(line, row, top, bottom, *look(line, (top + bottom) / 2)), look)
 
 # %% ../../nbs/render/42_differentiable.ipynb #ed84db37
 def blend(
