@@ -30,7 +30,7 @@ Fiber = dict[int, int]  # degree l -> channels
 BACKENDS = ("torch", "plain", "dgl")
 CHUNK = 1 << 19  # numbers in the largest temporary tensor of the fast form
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #0798dc8a
 def _what(value) -> str:
     """Type and shape of a wrong argument, for messages."""
     return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -45,14 +45,18 @@ def _check_points(points: Tensor, batch: Tensor | None) -> None:
     if not points.isfinite().all():
         bad = int((~points.isfinite()).any(1).nonzero()[0, 0])
         raise InputError(f"points holds NaN or infinity, first in row {bad}; remove such rows")
-    if batch is None:
-        return
-    if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.shape != points.shape[:1]:
-        raise InputError(f"batch is {_what(batch)}; give the number of each point's cloud, int64 ({len(points)},)")
+    if batch is not None:
+        _check_batch(batch, len(points))
+
+# %% ../../nbs/se3/31_se3_transformer.ipynb #a77f195a
+def _check_batch(batch: Tensor, nodes: int) -> None:
+    """Refuse cloud numbers that are not int64 (N,), sorted from 0 upwards."""
+    if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.shape != (nodes,):
+        raise InputError(f"batch is {_what(batch)}; give the number of each point's cloud, int64 ({nodes},)")
     if batch[0] < 0 or (batch.diff() < 0).any():
         raise InputError("batch is not sorted from 0 upwards; put the points of a cloud one after the other")
 
-# %% ../../nbs/se3/31_se3_transformer.ipynb #0798dc8a
+# %% ../../nbs/se3/31_se3_transformer.ipynb #cf678f9e
 def _whole(name: str, value: int) -> int:
     """Refuse what is not a whole number from 1 up."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -67,7 +71,7 @@ def _check_fiber(name: str, fiber: Fiber) -> Fiber:
         raise InputError(f"{name} is {fiber!r}; give a dictionary of degrees 0..4 to channels >= 1, such as {{0: 8, 1: 4}}")
     return dict(sorted(fiber.items()))
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #d8892968
 def _check_features(features: Features, fiber: Fiber, nodes: int, like: Tensor) -> None:
     """Refuse features that do not fit the fiber, the number of points or the weights' type."""
     for l, channels in fiber.items():
@@ -111,7 +115,7 @@ def _central_rank(wide: Tensor, within: float) -> Tensor:
     rank[order] = _ties(offset[order], within)
     return rank
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #c0165a94
 def _nearest(wide, rank, batch, low: int, high: int, first: int, last: int, k: int, within: float) -> Tensor:
     """Neighbours (rows, k) of the points low..high among the points first..last."""
     distance = torch.cdist(wide[low:high], wide[first:last], compute_mode="donot_use_mm_for_euclid_dist")
@@ -167,7 +171,7 @@ def _table(k: int, l: int) -> Float[Tensor, "M J K S"]:
         table[:, j - low, :, j * j : (j + 1) ** 2] = clebsch_gordan(l, k, j) * (2 * l + 1) ** 0.5
     return table
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #4d6a7818
 def kernel_basis(
     harmonics: Float[Tensor, "E S"],  # Y^0 to Y^(k+l) or more, side by side
     k: int,  # degree that comes in
@@ -188,7 +192,7 @@ class Edges:
     distance: Float[Tensor, "E 1"]  # metres
     harmonics: Float[Tensor, "E S"]  # Y^0, Y^1 ... of the direction from target to source, side by side
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #67ae8e82
 def _check_edges(edge_index: Tensor, nodes: int) -> None:
     """Refuse what is not int64 (2, E) within the points."""
     if not isinstance(edge_index, Tensor) or edge_index.dtype != torch.int64 or edge_index.ndim != 2 or len(edge_index) != 2:
@@ -278,7 +282,7 @@ class _Matrix(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         return self.weight @ feature
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #bc4a74c8
 class _Attentive(nn.Module):
     """A softmax over the incoming channels, from their inner products."""
 
@@ -384,7 +388,7 @@ def _softmax(logits: Float[Tensor, "E heads"], target: Int[Tensor, "E"], nodes: 
     weight = (logits - highest[target]).exp()
     return weight / weight.new_zeros(nodes, logits.shape[1]).index_add(0, target, weight)[target]
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #8db2d3bb
 def attention_weights(layer: Attention, features: Features, edges: Edges) -> Float[Tensor, "E heads"]:
     """alpha of Eq. 3: how much each edge counts; sums to one over the edges of a target."""
     query = layer.query(features)
@@ -394,7 +398,7 @@ def attention_weights(layer: Attention, features: Features, edges: Edges) -> Flo
     logits = sum((query[l][edges.target] * keys[l]).unflatten(1, (layer.heads, -1)).sum((2, 3)) for l in keys) * layer.scale
     return _softmax(logits, edges.target, len(query[min(query)]))
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #27258540
 def attend_plain(layer: Attention, features: Features, edges: Edges) -> Features:
     """Eq. 4 as it stands: the weighted sum of the values, degree l -> (N, channels, 2l+1). Memory grows with edges times kernels."""
     nodes = len(features[min(features)])
@@ -435,7 +439,7 @@ def _group_table(group: tuple[int, ...], l: int, dtype: torch.dtype, device: tor
         row, column = row + table.shape[1], column + table.shape[2]
     return wide.permute(3, 0, 1, 2).reshape(wide.shape[-1], -1).to(device, dtype)
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #72b2ff10
 @dataclass(frozen=True, eq=False)
 class _Plan:
     """What stays the same from chunk to chunk."""
@@ -463,7 +467,7 @@ def _unpack(plan: _Plan, tensors) -> tuple[list, dict, dict, dict, list]:
     values = {(g, l): next(rest) for l in plan.values for g in range(len(plan.groups))}
     return features, queries, keys, values, list(rest)
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #38fc71a1
 @dataclass(eq=False)
 class _Chunk:
     """Some points with their edges: features of the sources, basis and T by (group, degree)."""
@@ -474,7 +478,7 @@ class _Chunk:
     basis: dict[tuple[int, int], Tensor]  # (E, rows, columns)
     T: dict[tuple[int, int], Tensor]  # (n, K, rows * C)
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #fe68a622
 def _open(plan: _Plan, features, source: Tensor, harmonics: Tensor, low: int, scratch: _Scratch) -> _Chunk:
     """Gather the sources of a chunk and apply the basis to them."""
     high = min(low + plan.rows, len(source) // plan.neighbours)
@@ -504,7 +508,7 @@ def _alpha(plan: _Plan, S: Tensor, h: Tensor) -> Tensor:
     """Weights (n, K, 1) from S and h."""
     return ((S * h).sum(-1, keepdim=True) * plan.scale).softmax(1)
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #002d5a3f
 def _collect(chunk: _Chunk, values, head: int, A: Tensor, out, scratch: _Scratch) -> None:
     """Add the values, weighted by A = alpha h (n, K, H), to the chunk's rows of `out`."""
     for p, w in values.items():
@@ -525,7 +529,7 @@ def _collect_back(chunk: _Chunk, values, dvalues, head: int, A: Tensor, dout, dT
         dT[p].baddbmm_(A, dU.mT)
     return dA
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #1d4ddfc9
 def _logits_back(chunk: _Chunk, queries, keys, dqueries, dkeys, head: int, dS: Tensor, dT, scratch: _Scratch) -> None:
     """Gradients of `_logits`: adds to those of queries, weights and T."""
     for p, w in keys.items():
@@ -536,7 +540,7 @@ def _logits_back(chunk: _Chunk, queries, keys, dqueries, dkeys, head: int, dS: T
         G = torch.mm(q, w[head], out=dG).view(len(dS), -1, dS.shape[2])
         dT[p].baddbmm_(dS, G.mT)
 
-
+# %% ../../nbs/se3/31_se3_transformer.ipynb #93c1184f
 def _open_back(plan: _Plan, chunk: _Chunk, source: Tensor, dfeatures, dharmonics, dT, scratch: _Scratch) -> None:
     """Gradients of `_open`: adds to those of the features and of the harmonics (each may be None)."""
     for g, f in enumerate(chunk.sources):
@@ -618,7 +622,13 @@ def _rows(groups: tuple[tuple[int, ...], ...], fiber: Fiber, degrees: set[int], 
     basis = [(2 * l + 1) * sum(2 * min(k, l) + 1 for k in g) * sum(2 * k + 1 for k in g) for l in degrees for g in groups]
     return max(1, CHUNK // max(sum(T) * neighbours, sum(basis) * neighbours, max(T) * hidden))
 
+# %% ../../nbs/se3/31_se3_transformer.ipynb #e5eca740
+def _parts(weight: Tensor, l: int, groups: tuple[tuple[int, ...], ...], fiber: Fiber, heads: int) -> list[Tensor]:
+    """The weights for one degree out (O, P, H) as (heads, O / heads, P H) for each group."""
+    widths = [sum((2 * min(k, l) + 1) * fiber[k] for k in group) for group in groups]
+    return [part.unflatten(0, (heads, -1)).flatten(2) for part in weight.split(widths, dim=1)]
 
+# %% ../../nbs/se3/31_se3_transformer.ipynb #b08a24ff
 def attend_fast(layer: Attention, features: Features, edges: Edges) -> Features:
     """What `attend_plain` gives, without kernels, keys and values; needs equally many edges for each target, grouped (as from `knn_graph`).
 
@@ -631,11 +641,7 @@ def attend_fast(layer: Attention, features: Features, edges: Edges) -> Features:
     groups = tuple(tuple(k for k, _ in run) for _, run in itertools.groupby(fiber.items(), key=lambda item: item[1]))
     sides = [torch.cat([features[k].mT for k in group], 1) for group in groups]
     queries = [q.unflatten(1, (heads, -1)).permute(1, 0, 3, 2).contiguous() for q in layer.query(features).values()]
-    parts = []
-    for weights in (layer.key, layer.value):
-        for l, w in weights.items():
-            widths = [sum((2 * min(k, int(l)) + 1) * fiber[k] for k in group) for group in groups]
-            parts += [part.unflatten(0, (heads, -1)).flatten(2) for part in w.split(widths, dim=1)]
+    parts = [part for weights in (layer.key, layer.value) for l, w in weights.items() for part in _parts(w, int(l), groups, fiber, heads)]
     rows = _rows(groups, fiber, {*layer.keys, *layer.values}, edges.degree, layer.radial.hidden)
     plan = _Plan(groups, tuple(layer.keys), tuple(layer.values), heads, layer.scale, layer.radial, edges.degree, rows)
     tensors = (*sides, *queries, *parts, *layer.radial.parameters())
@@ -681,18 +687,12 @@ class SE3Transformer(nn.Module):
         self.degree = max(block.degree for block in blocks[::2])
 
     def forward(
-        self,
-        points: Float[Tensor, "N 3"],
-        features: Features | None = None,
-        edge_index: Int[Tensor, "2 E"] | None = None,
-        k: int = 16,
-        batch: Int[Tensor, "N"] | None = None,
-    ) -> Features:
+        self, points: Float[Tensor, "N 3"], features: Features | None = None, edge_index: Int[Tensor, "2 E"] | None = None,
+        k: int = 16, batch: Int[Tensor, "N"] | None = None,
+    ) -> Features:  # fmt: skip
         if hasattr(points, "pos"):
             points, features, edge_index, batch = _from_data(points, features, edge_index, batch)
-        some, points = self.blocks[0].query.maps[str(min(self.blocks[0].keys))], center(points, batch)
-        dtype = next(some.parameters()).dtype
-        fiber = self.blocks[0].fiber_in
+        points, fiber, dtype = center(points, batch), self.blocks[0].fiber_in, next(self.parameters()).dtype
         if features is None and list(fiber) == [0]:
             features = {0: points.new_ones(len(points), fiber[0], 1, dtype=dtype)}
         edge_index = knn_graph(points, k, batch) if edge_index is None else edge_index
