@@ -3,8 +3,8 @@
 Every implementation gets the same points, edges and features (8 channels each of types 0, 1, 2, one head, radial networks 32 wide
 where that can be chosen) and is asked for what it calls an attention block, twice, with what it computes from the points (basis,
 harmonics) inside the measured step. An edge's kernels have 2 x 1216 free numbers here, in NVIDIA's, e3nn's, lucidrains' and the
-authors' form; in equiformer's 384 in all, for each of its channels out hears one degree in only, and all J share one number. NVIDIA's and the
-authors' repositories are no packages: put them on PYTHONPATH to have their rows.
+authors' form; in equiformer's 384 in all, for each of its channels out hears one degree in only, and all J share one number. NVIDIA's and
+the authors' repositories are no packages: put them on PYTHONPATH to have their rows.
 
 Peak memory: a fresh process per implementation makes one small step first (imports, tables, code), then reads the kernel's VmHWM before
 and after a full step. So it is what the system sees, scratch memory included, without what merely importing costs. Linux only.
