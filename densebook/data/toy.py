@@ -181,7 +181,8 @@ def scene() -> Mesh:
     `objects`: 0 ground, 1 textured cube, 2 textured blob, 3 a torus of one colour, 4 a blob with vertex colours, 5 an
     orange ball; the cube is turned, the blobs and the ball stand around it, the torus lies before it.
     """
-    ground = Mesh([[-1.5, 0, -1.5], [-1.5, 0, 1.5], [1.5, 0, 1.5], [1.5, 0, -1.5]], [[0, 1, 2], [0, 2, 3]])
+    corners = torch.tensor([[-1.5, 0, -1.5], [-1.5, 0, 1.5], [1.5, 0, 1.5], [1.5, 0, -1.5]])
+    ground = Mesh(corners, torch.tensor([[0, 1, 2], [0, 2, 3]]))
     things = [  # mesh, longest side, turn around y, x, z
         (textured_cube(), 0.7, 0.5, 0.0, 0.0),
         (textured_blob(3), 0.6, 0.0, -0.85, -0.4),

@@ -37,7 +37,7 @@ class Mesh:
     colors: Float[Tensor, "V 3"] | None = None  # linear RGB in [0, 1], at vertices
     normals: Float[Tensor, "V 3"] | None = None  # unit, at vertices
     uv: Float[Tensor, "F 3 2"] | None = None  # at face corners: u right, v up; outside [0, 1] the texture repeats
-    textures: tuple[Float[Tensor, "h w 3"], ...] | None = None  # linear RGB, row 0 is the top (v = 1)
+    textures: tuple[Float[Tensor, "_ _ 3"], ...] | None = None  # linear RGB, row 0 is the top (v = 1)
     face_textures: Int[Tensor, "F"] | None = None  # index into textures, -1: none; None: all have textures[0]
     face_colors: Float[Tensor, "F 3"] | None = None  # linear RGB of each face's material; None: white
     objects: Int[Tensor, "F"] | None = None  # object id of each face, not negative; None: all 0
