@@ -276,11 +276,11 @@ def rasterize(
     """What every pixel centre sees: face, perspective-correct barycentrics and depth. Carries no gradient.
 
     "auto" draws with OpenGL where a context can be made and the mesh is on the CPU, and scans otherwise. Faces are cut at
-    `camera.near`; faces without area cover nothing; of faces at one depth the lower index is seen. Memory: beside the
-    picture (80 bytes a pixel) and 60 bytes a vertex and face, the scan works on 65,536 faces and 262,144 pixels at a time,
-    under 100 MB (on CUDA on sixteen times as many). Raises InputError for an unknown backend, mesh and camera on
-    different devices, vertices 1e12 pixels off the image, and "opengl" where it cannot draw; MissingPackageError for a
-    backend that is not installed.
+    `camera.near`; faces without area cover nothing; of faces at one depth the lower index is seen. Memory: some 100 bytes a
+    pixel, 60 a vertex and 30 a face; the scan works on 65,536 faces and 262,144 rows or pixels at a time (on CUDA on
+    sixteen times as many), which takes under 100 MB. Raises InputError for an unknown backend, mesh and camera on different
+    devices, vertices 1e12 pixels off the image, and "opengl" where it cannot draw; MissingPackageError for a backend that
+    is not installed.
     """
     points = _homogeneous(mesh.vertices, camera)
     face = _ids(backend, points.device, camera.size)(points, mesh.faces, camera.size, camera.near, cull)

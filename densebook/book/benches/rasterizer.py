@@ -107,7 +107,7 @@ def _mitsuba(k: int, side: int, integrator: str) -> tuple[Callable[[], object], 
         scene = mitsuba.load_dict(
             {
                 "type": "scene",
-                "integrator": {"prb": {"type": "prb", "max_depth": 2}, "projective": {"type": "direct_projective"}}[integrator],
+                "integrator": {"prb": {"type": "prb", "max_depth": 2}, "projective": {"type": "direct_projective", "sppi": 0}}[integrator],
                 "sensor": {
                     "type": "perspective",
                     "fov": 60,

@@ -215,12 +215,12 @@ def test_equal_depths_show_the_lower_index():
     assert int(visible_faces(twice, camera, backend="torch").max()) < n
 
 
-def test_a_wall_of_many_faces_hides_what_is_behind():
-    wall = Mesh([[-9.0, -9, 0], [9, -9, 0], [9, 9, 0], [-9, 9, 0]], [[0, 1, 2], [0, 2, 3]])
-    behind = replace(wall, vertices=wall.vertices - torch.tensor([0, 0, 1e-4]))
-    both = meshes.join([behind, wall])
-    face = visible_faces(both, cameras.orbit(0.0, 0.0, 3.0, size=(50, 50)), backend="torch")
-    assert set(face.unique().tolist()) == {2, 3}
+def test_a_wall_hides_another_close_behind_it():
+    """A micrometre at three metres, in a scene of a hundred."""
+    wall = Mesh([[-9.0, -9, 0], [9, -9, 0], [9, 9, 0], [-9, 9, 0]], [[0, 1, 2], [0, 2, 3]]).to(torch.float64)
+    walls = [replace(wall, vertices=wall.vertices - torch.tensor([0, 0, z])) for z in (1e-6, 0.0, 97.0)]
+    camera = cameras.orbit(0.0, 0.0, 3.0, size=(50, 50)).to(torch.float64)
+    assert set(visible_faces(meshes.join(walls), camera, backend="torch").unique().tolist()) == {2, 3}
 
 
 def test_the_same_whatever_the_order_of_faces():
