@@ -118,7 +118,7 @@ def _sorted(corners: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return a, b, c
 
 
-def _edges(corners: Tensor, u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _edges(corners: tuple[Tensor, Tensor, Tensor], u: Tensor, v: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Each triangle's edges as v, u, z of the upper end, du/dv, dz/dv: long ones (T, 5) and short ones (2 T, 5), upper ones first.
 
     The third answer is whether the triangle has an area.

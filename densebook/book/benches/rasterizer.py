@@ -27,7 +27,7 @@ from densebook.render import cameras, opengl
 from densebook.render.differentiable import render
 from densebook.render.rasterizer import _homogeneous, rasterize, visible_faces
 
-PATIENCE = 600  # seconds that a peer's process may take
+PATIENCE = 1800  # wall seconds that a peer's process may take
 
 
 def run(full: bool, say: Callable[[str], None]) -> list[dict]:
