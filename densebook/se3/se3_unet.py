@@ -119,35 +119,44 @@ def _farthest(x: Tensor, height: Tensor, count: int, within: float) -> Tensor:
 
 def _band(d: Tensor, within: float) -> float:
     """The squared distance from which on a point counts as farthest."""
-    best = d.amax().item()
+    return _edge(d.amax().item(), within)
+
+
+def _edge(best: float, within: float) -> float:
+    """`within` below the distance whose square is `best`, squared."""
     return min(max(math.sqrt(best) - within, 0.0) ** 2, best)
 
 # %% ../../nbs/se3/32_se3_unet.ipynb #9d25beff
 def _among(x: Tensor, d: Tensor, most: int, low: float, within: float) -> Tensor:
     """Take candidates while they have a distance and nothing outside (squared distance below `low`) can be farther. Lowers d in place."""
     apart, new, taken = torch.empty_like(x), torch.empty_like(d), []
-    farthest = torch.empty_like(d, dtype=torch.bool)
     while len(taken) < most:
-        band = _band(d, within)
+        top, index = d.topk(2)
+        best, second = top.tolist()
+        band = _edge(best, within)
         if band == 0 or band < low:
             break
-        taken.append(torch.ge(d, band, out=farthest).view(torch.uint8).argmax())
+        taken.append(index[:1] if second < band else (d >= band).view(torch.uint8).argmax()[None])  # alone, or the first of several
         torch.sub(x, x.index_select(1, taken[-1]), out=apart)
         torch.sum(apart.square_(), 0, out=new)
         torch.minimum(d, new, out=d)
-    return torch.stack(taken)
+    return torch.cat(taken)
 
 
 def _cover(x: Tensor, d: Tensor, height: Tensor, new: Tensor, block: int = 2048) -> None:
     """Lower the squared distances d by the points just taken, slab by slab: a point too far above or below a slab changes nothing there."""
-    for low in range(0, len(d), block):
-        part, slab = d[low : low + block], height[low : low + block]
-        reach = (1 + 1e-4) * part.amax().clamp_min(0).sqrt()
-        close = new[(height[new] > slab[0] - reach) & (height[new] < slab[-1] + reach)]
+    new = new[height[new].argsort()]
+    s, at = x[:, new, None], height[new]
+    starts = torch.arange(0, len(d), block, device=d.device)
+    reach = (1 + 1e-4) * F.pad(d, (0, -len(d) % block)).view(-1, block).amax(1).sqrt()
+    first = torch.searchsorted(at, height[starts] - reach)
+    last = torch.searchsorted(at, height[(starts + block - 1).clamp_max(len(d) - 1)] + reach, right=True)
+    for low, start, end in zip(starts.tolist(), first.tolist(), last.tolist()):
+        part = d[low : low + block]
         a, b, c = x[:, None, low : low + block]
-        for some in close.split(16) if len(close) else ():
-            s = x[:, some, None]
-            apart = (a - s[0]).square_().add_((b - s[1]).square_()).add_((c - s[2]).square_())
+        for i in range(start, end, 16):
+            p, q, r = s[:, i : min(i + 16, end)]
+            apart = (a - p).square_().add_((b - q).square_()).add_((c - r).square_())
             torch.minimum(part, apart.amin(0), out=part)
 
 # %% ../../nbs/se3/32_se3_unet.ipynb #1fbb84ce
