@@ -43,7 +43,7 @@ def _planes(corners: Float[Tensor, "T 3 3"]) -> Float[Tensor, "T 12"]:
         dim=1,
     )
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #903bd348
 def _meet(planes: Float[Tensor, "N 12"], rays: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N"]]:
     """Barycentric weights and depth where rays (with z = 1) meet the planes."""
     origin, inverse, one, two = planes.split(3, dim=1)
@@ -116,7 +116,7 @@ def meet(
     """
     return _Meeting.apply(points, rays, faces, face)
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #dc5dd462
 def mix(
     values: Float[Tensor, "V C"],  # at vertices
     weights: Float[Tensor, "N 3"],
@@ -132,7 +132,7 @@ def _image_slopes(image: Float[Tensor, "H W C"]) -> tuple[Float[Tensor, "N C"], 
     right, down = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2], padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
     return tuple((d / 2).permute(1, 2, 0).reshape(-1, image.shape[2]) for d in (right, down))
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #a7946403
 def _occluded(depth: Float[Tensor, "H W"], objects: Int[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
     """Pixels with another object, nearer, among their eight neighbours. `objects` is -1 and `depth` infinite on the background."""
     around_depth = F.pad(depth[None, None], (1, 1, 1, 1), value=torch.inf)[0, 0].unfold(0, 3, 1).unfold(1, 3, 1)
@@ -179,7 +179,7 @@ class Edges:
     half: Int[Tensor, "3F"]
     rising: Bool[Tensor, "3F"]  # whether the half-edge runs from the lower vertex to the higher
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #19734316
 _kept: OrderedDict[tuple[int, int], tuple[weakref.ref, Edges]] = OrderedDict()  # of the last eight meshes
 
 
@@ -212,7 +212,7 @@ def _runs(start: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     first = count.cumsum(0) - count
     return which, torch.arange(len(which), device=start.device) + (start - first)[which]
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #5d89644a
 def silhouettes(
     edges: Edges,
     turn: Int[Tensor, "F"],  # +1 or -1: the way each face turns in the image; 0 for a face seen edge-on
@@ -236,7 +236,7 @@ def silhouettes(
     return found, torch.where(left[found], 1, -1)
 
 # %% ../../nbs/render/42_differentiable.ipynb #2eab839d
-def _between(points: Tensor, faces: Tensor, camera: Camera, near: Tensor, far: Tensor, face: Tensor, marked: Tensor) -> tuple[Tensor, Tensor]:
+def _between(points: Tensor, faces: Tensor, camera: Camera, near: Tensor, far: Tensor, face: Tensor, marked: Tensor):
     """Where a marked edge of `face` crosses the way from the centre of pixel `near` to that of `far`: share of the way, whether at all."""
     width = camera.size[1]
     place, step = (torch.stack([i % width, i // width], dim=1) for i in (near, far))
@@ -265,8 +265,8 @@ def antialias_visible(
 ) -> Float[Tensor, "H W C"]:
     """Antialiasing after nvdiffrast: blend neighbouring pixels across silhouette edges of the faces that they see.
 
-    Differentiable in image, points and K. The gradient is right while faces are larger than pixels, and fades below. Memory: 200 bytes a pixel
-    at edges between faces.
+    Differentiable in image, points and K. The gradient is right while faces are larger than pixels, and fades below.
+    Memory: 200 bytes a pixel at edges between faces.
     """
     topology, corners = edges(faces), points.detach()[faces]
     turn = (torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) * corners[:, 0]).sum(1).sign().to(torch.int8)
@@ -299,7 +299,7 @@ class _Segments:
     at_a: Tensor  # (S, 3) barycentrics of the ends in that face
     at_b: Tensor  # (S, 3)
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #07c46d37
 def _one_hot(corner: Tensor, like: Tensor) -> Tensor:
     return torch.eye(3, dtype=like.dtype, device=like.device)[corner]
 
@@ -343,7 +343,7 @@ def _segments(points: Tensor, faces: Tensor, near: float, creases: Tensor | None
     kept = _Segments(a + ta * (b - a), b + tb * (a - b), side, half // 3, at_a + ta * (at_b - at_a), at_b + tb * (at_a - at_b))
     return kept if bool((p[:, 2] >= near).all()) else _joined(kept, _near_cuts(points, faces, near))
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #16a3b36b
 def _joined(one: _Segments, two: _Segments) -> _Segments:
     return _Segments(*(torch.cat([getattr(one, n), getattr(two, n)]) for n in ("a", "b", "side", "face", "at_a", "at_b")))
 
@@ -377,7 +377,7 @@ class _Lines:
     minor: Tensor  # (S, 2)
     opens: Tensor  # (S,) +1: the surface lies where the minor coordinate is larger, -1: smaller
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #153472cf
 def _lines(segments: _Segments, K: Tensor) -> _Lines:
     uvw = torch.stack([segments.a, segments.b], dim=1) @ K.mT
     uv = uvw[..., :2] / uvw[..., 2:]
@@ -387,7 +387,7 @@ def _lines(segments: _Segments, K: Tensor) -> _Lines:
     u, v = uv.unbind(-1)
     return _Lines(steep, torch.where(steep[:, None], v, u), torch.where(steep[:, None], u, v), opens)
 
-# %% ../../nbs/render/42_differentiable.ipynb #153472cf
+# %% ../../nbs/render/42_differentiable.ipynb #f938020a
 PARTS = 4  # pieces of a line within a pixel, each asked for itself whether it is seen
 
 
@@ -405,7 +405,7 @@ def _cut(lines: _Lines, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, 
     row = part // PARTS
     return which, row, top, bottom
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #a8bbf3ac
 def _follow(lines: _Lines, which: Tensor, major: Tensor) -> Tensor:
     """Minor coordinate of lines at a fixed major one; differentiable in the ends."""
     (a, b), (m, n) = lines.major.index_select(0, which).unbind(1), lines.minor.index_select(0, which).unbind(1)
@@ -421,7 +421,7 @@ def _on_surface(segments: _Segments, lines: _Lines, which: Tensor, middle: Tenso
     depth = 1 / ((1 - t) / za + t / zb)
     return depth, torch.lerp(segments.at_a[which], segments.at_b[which], (t * depth / zb)[:, None])
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #33c1bb76
 @torch.no_grad()
 def _outward(lines: _Lines, which: Tensor) -> Tensor:
     """Unit vectors in the image, across the lines and away from the surface."""
@@ -446,7 +446,7 @@ def _boxes(points: Tensor, faces: Tensor, camera: Camera) -> tuple[Tensor, Tenso
         high[:, count == 3] = -1
     return low.clamp_min(0), torch.minimum(high, limit.to(high) - 1)
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #d1f03b60
 def _candidates(low: Tensor, high: Tensor, cells: Tensor, size: tuple[int, int]) -> Tensor:
     """Faces whose box may touch one of `cells` (flat indices): small ones near by, all larger ones."""
     height, width = size
@@ -507,7 +507,7 @@ class Crossings:
     outside: Int[Tensor, "N"]  # the face seen beside it, -1: background
     outside_at: Float[Tensor, "N 3"]
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #8941ab1e
 STEP, SLACK = 1e-3, 1e-5  # pixels outside the line at which its neighbour is looked up; share of the depth within which it may touch
 
 
@@ -523,7 +523,7 @@ class _Pieces:
     outside_at: Tensor  # (N, 3)
     near: Tensor  # (N,) depth of the line over that of what is outside: 0 background, 1 touching; 2 where the line is hidden
 
-# %% ../../nbs/render/42_differentiable.ipynb #8941ab1e
+# %% ../../nbs/render/42_differentiable.ipynb #beba7760
 @torch.no_grad()
 def _look(points, faces, boxes, camera, segments, lines, line, major) -> tuple[Tensor, Tensor, Tensor]:
     """Face and barycentrics of what lies just outside lines at a major coordinate, and how near it is (see `_Pieces`)."""
@@ -533,7 +533,7 @@ def _look(points, faces, boxes, camera, segments, lines, line, major) -> tuple[T
     near = _on_surface(segments, lines, line, major)[0] / beyond.to(points)
     return outside, at, torch.where(near > 1 + SLACK, 2.0, near)
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #3532ed19
 @torch.no_grad()
 def _sharpened(pieces: _Pieces, look: Callable, samples: int = 7) -> _Pieces:
     """Pieces that end where what lies outside changes: a few looks between the middles of neighbours that differ."""
@@ -630,7 +630,7 @@ class Image:
         face, weights = self.face.reshape(-1)[at], self.barycentrics.reshape(-1, 3)[at]
         return _image(at, F.normalize(self._view.normal(face, weights), dim=1), self.face)
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #f01c6a91
 def _image(at: Tensor, values: Tensor, like: Tensor, fill: float = 0.0) -> Tensor:
     """An image of the size of `like` with `values` (N, C) or (N,) at flat places `at`."""
     flat = values.new_full((like.numel(), *values.shape[1:]), fill)
@@ -667,23 +667,25 @@ class _View:
         away = (torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) * corners[:, 0]).sum(1) > 0
         return torch.where(away[:, None], -normal, normal)
 
-    def albedo(self, face: Tensor, weights: Tensor) -> Tensor:
-        """Linear RGB before any light at places on the mesh."""
-        mesh = self.mesh
-        paint = None if mesh.colors is None else mix(mesh.colors, weights, mesh.faces[face])
-        if paint is not None and mesh.face_colors is None and not mesh.textures:
-            return paint
-        rest = shading.albedo(self._bare, face, weights)
-        return rest if paint is None else paint * rest
-
-    def color(self, face: Tensor, weights: Tensor, albedo: Tensor) -> Tensor:
-        """Linear RGB towards the camera; the albedo itself where there are no lights."""
-        if self.lights is None:
-            return albedo
-        place = mix(self.mesh.vertices, weights, self.mesh.faces[face])
-        return shading.shade(albedo, self.normal(face, weights), place, self.camera.center, self.lights, self.specular, self.shininess)
-
 # %% ../../nbs/render/42_differentiable.ipynb #d3c3268c
+def _albedo(view: _View, face: Tensor, weights: Tensor) -> Tensor:
+    """Linear RGB before any light at places on the mesh."""
+    mesh = view.mesh
+    paint = None if mesh.colors is None else mix(mesh.colors, weights, mesh.faces[face])
+    if paint is not None and mesh.face_colors is None and not mesh.textures:
+        return paint
+    rest = shading.albedo(view._bare, face, weights)
+    return rest if paint is None else paint * rest
+
+# %% ../../nbs/render/42_differentiable.ipynb #6ea05d33
+def _color(view: _View, face: Tensor, weights: Tensor, albedo: Tensor) -> Tensor:
+    """Linear RGB towards the camera; the albedo itself where there are no lights."""
+    if view.lights is None:
+        return albedo
+    place = mix(view.mesh.vertices, weights, view.mesh.faces[face])
+    return shading.shade(albedo, view.normal(face, weights), place, view.camera.center, view.lights, view.specular, view.shininess)
+
+# %% ../../nbs/render/42_differentiable.ipynb #47e9ec5b
 def _behind(background, camera: Camera, like: Tensor) -> Float[Tensor, "H W 3"]:
     """The picture without the mesh."""
     if isinstance(background, shading.Environment):
@@ -692,9 +694,10 @@ def _behind(background, camera: Camera, like: Tensor) -> Float[Tensor, "H W 3"]:
         color = torch.as_tensor(background, dtype=like.dtype, device=like.device)
         return color.expand(*camera.size, 3)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"background does not fit an image {camera.size}; give a number, three numbers, (H, W, 3) or an Environment") from error
+        wanted = "a number, three numbers, (H, W, 3) or an Environment"
+        raise InputError(f"background does not fit an image {camera.size}; give {wanted}") from error
 
-
+# %% ../../nbs/render/42_differentiable.ipynb #5f36932b
 def _rays(camera: Camera, at: Tensor, like: Tensor) -> Float[Tensor, "N 3"]:
     """Rays in camera coordinates with z = 1 through the centres of pixels, given by flat index."""
     width = camera.size[1]
@@ -746,30 +749,30 @@ def render(
 
     Pixels see the nearest face at their centre; `antialias` blends neighbours across silhouettes, which gives the gradient of visibility.
     For the gradient of a pose, move the camera: `poses.exp(xi) @ cam_from_world`. No shadows. Memory: some 300 bytes a covered pixel
-    and 100 a face. Raises InputError for what camera, rasteriser and shading refuse and for a background that does not fit.
+    and 100 a face. Raises InputError for what camera, rasteriser and shading refuse, and for a background that does not fit.
     """
-    T = camera.cam_from_world
-    points = mesh.vertices @ T[:3, :3].mT + T[:3, 3]
+    points = mesh.vertices @ camera.cam_from_world[:3, :3].mT + camera.cam_from_world[:3, 3]
     seen = rasterize(mesh, camera, backend=backend).face
     at = (seen.reshape(-1) >= 0).nonzero()[:, 0]
     face = seen.reshape(-1)[at]
     weights, depth = meet(points, _rays(camera, at, points), mesh.faces, face)
     view = _View(mesh, camera, points, lights, smooth, specular, shininess)
-    albedo = view.albedo(face, weights)
+    albedo = _albedo(view, face, weights)
     back = F.pad(_behind(background, camera, points), (0, 1)).reshape(-1, 4)
-    both = back.index_put((at,), F.pad(view.color(face, weights, albedo), (0, 1), value=1.0)).view(*seen.shape, 4)
-    if antialias:
-        both = _antialiased(both, back, view, scan(points, mesh.faces, camera, creases(mesh, lights is not None and not smooth)))
+    both = back.index_put((at,), F.pad(_color(view, face, weights, albedo), (0, 1), value=1.0)).view(*seen.shape, 4)
+    both = _antialiased(both, back, view) if antialias else both
     objects = torch.zeros_like(face) if mesh.objects is None else mesh.objects[face]
     images = [_image(at, x, seen, fill) for x, fill in ((depth, 0.0), (albedo, 0.0), (objects, -1), (weights, 0.0))]
     return Image(both[..., :3], both[..., 3], *images[:3], seen, images[3], view)
 
-
-def _antialiased(image: Tensor, back: Tensor, view: _View, crossings: Crossings) -> Tensor:
+# %% ../../nbs/render/42_differentiable.ipynb #8b05096e
+def _antialiased(image: Tensor, back: Tensor, view: _View) -> Tensor:
     """`blend` of colour and mask, the colours at the crossings looked up on the mesh."""
+    inner = creases(view.mesh, flat=view.lights is not None and not view.smooth)
+    crossings = scan(view.points, view.mesh.faces, view.camera, inner)
     hit = (crossings.outside >= 0).nonzero()[:, 0]
     face, weights = torch.cat([crossings.inside, crossings.outside[hit]]), torch.cat([crossings.inside_at, crossings.outside_at[hit]])
-    colors = F.pad(view.color(face, weights, view.albedo(face, weights)), (0, 1), value=1.0)
+    colors = F.pad(_color(view, face, weights, _albedo(view, face, weights)), (0, 1), value=1.0)
     inside, covered = colors.split([len(crossings.inside), len(hit)])
     outside = back.index_select(0, crossings.pixel).index_put((hit,), covered)
     return blend(image, crossings, inside, outside)
