@@ -67,7 +67,7 @@ def adaptive_wing(
     alpha: float = 2.1,
     weight: float = 10.0,  # extra weight where target >= 0.2; 0: none
 ) -> Float[Tensor, ""]:
-    """Mean Adaptive Wing loss (Wang et al. 2019, Eq. 4), each entry weighted by 1 + weight [target >= 0.2].
+    """Mean Adaptive Wing loss (Wang et al. 2019), each entry weighted by 1 + weight [target >= 0.2].
 
     With d = |prediction - target|: omega ln(1 + (d / epsilon)^(alpha - target)) below theta, above it the straight line that
     goes on from there with the same slope. Finite gradient everywhere, 0 at d = 0. Raises InputError for different shapes,

@@ -65,7 +65,7 @@ def test_heatmaps_gradient_and_broadcast():
 
 
 def wing(d, y, omega=14.0, theta=0.5, epsilon=1.0, alpha=2.1):
-    """The paper's Eq. 4 for one number, with its A and C."""
+    """The paper's loss for one number, with its A and C."""
     power = alpha - y
     A = omega / (1 + (theta / epsilon) ** power) * power * (theta / epsilon) ** (power - 1) / epsilon
     C = theta * A - omega * math.log(1 + (theta / epsilon) ** power)
