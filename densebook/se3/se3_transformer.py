@@ -692,7 +692,8 @@ class SE3Transformer(nn.Module):
     ) -> Features:  # fmt: skip
         if hasattr(points, "pos"):
             points, features, edge_index, batch = _from_data(points, features, edge_index, batch)
-        points, fiber, dtype = center(points, batch), self.blocks[0].fiber_in, next(self.parameters()).dtype
+        _check_points(points, batch)
+        fiber, dtype = self.blocks[0].fiber_in, next(self.parameters()).dtype
         if features is None and list(fiber) == [0]:
             features = {0: points.new_ones(len(points), fiber[0], 1, dtype=dtype)}
         edge_index = knn_graph(points, k, batch) if edge_index is None else edge_index

@@ -259,8 +259,11 @@ def test_norm_bias_closed_form_and_zero():
     v = torch.tensor([[[3.0, 0.0, 4.0]], [[0.3, 0.0, 0.0]], [[0.0, 0.0, 0.0]]], dtype=torch.float64, requires_grad=True)
     out = layer({1: v})[1]
     assert_close(out, torch.tensor([[[2.7, 0.0, 3.6]], [[0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]]], dtype=torch.float64))
+    layer.bias["1"].data[:] = 0.5
+    out = layer({1: v})[1]
+    assert_close(out[:2], torch.tensor([[[3.3, 0.0, 4.4]], [[0.8, 0.0, 0.0]]], dtype=torch.float64))
     out.sum().backward()
-    assert v.grad.isfinite().all() and v.grad[2].abs().max() == 0
+    assert out[2].abs().max() == 0 and v.grad.isfinite().all() and v.grad[2].abs().max() == 0
 
 
 # the network
