@@ -248,10 +248,10 @@ def _between(points: Tensor, faces: Tensor, camera: Camera, near: Tensor, far: T
     share, hit = torch.full_like(along[:, 0], 0.5), torch.zeros_like(across)
     for k in range(3):
         a, b = k, (k + 1) % 3
-        drop = aside[:, b] - aside[:, a]
+        drop, run = aside[:, b] - aside[:, a], along[:, b] - along[:, a]
         t = -aside[:, a] / torch.where(drop == 0, 1.0, drop)
-        cut = (along[:, a] + t * (along[:, b] - along[:, a])) * ahead
-        good = marked[3 * face + k] & (t >= 0) & (t < 1) & (cut >= 0) & (cut <= 1) & ~hit
+        cut = (along[:, a] + t * run) * ahead
+        good = marked[3 * face + k] & (run.abs() <= drop.abs()) & (t >= 0) & (t < 1) & (cut >= 0) & (cut <= 1) & ~hit
         share, hit = torch.where(good, cut, share), hit | good
     return share, hit
 
