@@ -181,7 +181,7 @@ def _alone(name: str, k: int, side: int, repeats: int, say: Callable[[str], None
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, env=environment)
         if done.returncode == 0:
-            return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))  # Mitsuba prints warnings too
+            return json.loads(re.search(r"\{.*\}", done.stdout)[0])  # Mitsuba prints warnings too, and the colour of the next line
         why = next((line for line in done.stderr.splitlines()[::-1] if "Error" in line or "ERROR" in line), f"exit {done.returncode}")
     except subprocess.TimeoutExpired:
         why = f"more than {PATIENCE} seconds"
