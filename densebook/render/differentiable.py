@@ -448,14 +448,16 @@ def _boxes(points: Tensor, faces: Tensor, camera: Camera) -> tuple[Tensor, Tenso
 
 # %% ../../nbs/render/42_differentiable.ipynb #d1f03b60
 def _candidates(low: Tensor, high: Tensor, cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """Faces whose box may touch one of `cells` (flat indices): small ones near by, all larger ones."""
+    """Faces whose box may touch one of `cells` (flat indices). Faces no larger than a block of pixels must have one near by."""
     height, width = size
-    near = torch.zeros(height * width, dtype=torch.float32, device=cells.device).index_fill_(0, cells, 1.0)
-    near = F.max_pool2d(near.view(1, 1, height, width), 3, stride=1, padding=1).reshape(-1) > 0
-    span = high - low
-    there = (span >= 0).all(0)
-    first = (low[1].clamp(0, height - 1) * width + low[0].clamp(0, width - 1)).long()
-    return (there & ((span > 1).any(0) | near[first])).nonzero()[:, 0]
+    near = torch.zeros(height * width, dtype=torch.float32, device=cells.device).index_fill_(0, cells, 1.0).view(1, 1, height, width)
+    span = (high - low).amax(0)
+    kept = ((high >= low).all(0)).nonzero()[:, 0]
+    for block in (1, 4, 16):
+        coarse = F.max_pool2d(F.max_pool2d(near, block, ceil_mode=True), 3, stride=1, padding=1)[0, 0] > 0
+        column, row = low[:, kept] // block
+        kept = kept[(span[kept] > block) | coarse.reshape(-1)[row * coarse.shape[1] + column]]
+    return kept
 
 # %% ../../nbs/render/42_differentiable.ipynb #530efa47
 def _pairs(low: Tensor, high: Tensor, face: Tensor, cells: Tensor, width: int):
