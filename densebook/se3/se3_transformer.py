@@ -428,16 +428,23 @@ class _Scratch:
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #9e472e74
 @functools.lru_cache(maxsize=64)
-def _group_table(group: tuple[int, ...], l: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "S RK"]:
-    """Takes harmonics to the basis of a group of input degrees, rows (m, degree in, J) times the group's 2k+1 columns, cast once."""
-    rows, columns = sum(2 * min(k, l) + 1 for k in group), sum(2 * k + 1 for k in group)
-    wide = torch.zeros(2 * l + 1, rows, columns, (max(group) + l + 1) ** 2, dtype=torch.float64)
-    row = column = 0
-    for k in group:
-        table = _table(k, l)
-        wide[:, row : row + table.shape[1], column : column + table.shape[2], : table.shape[3]] = table
-        row, column = row + table.shape[1], column + table.shape[2]
-    return wide.permute(3, 0, 1, 2).reshape(wide.shape[-1], -1).to(device, dtype)
+def _group_table(group: tuple[int, ...], degrees: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Float[Tensor, "S KR"]:
+    """Takes harmonics to the transposed basis of a group of degrees in: its 2k+1 columns times rows (degree out, m, degree in, J)."""
+    columns, parts = sum(2 * k + 1 for k in group), []
+    for l in degrees:
+        wide = torch.zeros((max(group) + max(degrees) + 1) ** 2, columns, 2 * l + 1, _kernels(group, l), dtype=torch.float64)
+        row = column = 0
+        for k in group:
+            table = _table(k, l).permute(3, 2, 0, 1)
+            wide[: len(table), column : column + 2 * k + 1, :, row : row + table.shape[3]] = table
+            row, column = row + table.shape[3], column + 2 * k + 1
+        parts.append(wide.flatten(2))
+    return torch.cat(parts, 2).flatten(1).to(device, dtype)
+
+
+def _kernels(group: tuple[int, ...], l: int) -> int:
+    """How many kernels lead from the group's degrees to degree l."""
+    return sum(2 * min(k, l) + 1 for k in group)
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #72b2ff10
 @dataclass(frozen=True, eq=False)
@@ -454,8 +461,13 @@ class _Plan:
     rows: int  # points of a chunk
 
     @property
-    def degrees(self) -> list[int]:
-        return sorted({*self.keys, *self.values})
+    def degrees(self) -> tuple[int, ...]:
+        return tuple(sorted({*self.keys, *self.values}))
+
+    def rows_of(self, g: int) -> dict[tuple[int, int], slice]:
+        """Rows of T by (group, degree out)."""
+        ends = list(itertools.accumulate((2 * l + 1) * _kernels(self.groups[g], l) for l in self.degrees))
+        return {(g, l): slice(low, high) for l, low, high in zip(self.degrees, [0, *ends], ends)}
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #b4c58217
 def _unpack(plan: _Plan, tensors) -> tuple[list, dict, dict, dict, list]:
@@ -470,37 +482,38 @@ def _unpack(plan: _Plan, tensors) -> tuple[list, dict, dict, dict, list]:
 # %% ../../nbs/se3/31_se3_transformer.ipynb #38fc71a1
 @dataclass(eq=False)
 class _Chunk:
-    """Some points with their edges: features of the sources, basis and T by (group, degree)."""
+    """Some points with their edges."""
 
     points: slice
     edges: slice
-    sources: list[Tensor]  # (E, columns, C)
-    basis: dict[tuple[int, int], Tensor]  # (E, rows, columns)
-    T: dict[tuple[int, int], Tensor]  # (n, K, rows * C)
+    sources: list[Tensor]  # features of the sources by group (E, C, columns)
+    basis: list[Tensor]  # transposed, by group (E, columns, rows)
+    T: dict[tuple[int, int], Tensor]  # by (group, degree out) (n, K, rows * C)
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #fe68a622
 def _open(plan: _Plan, features, source: Tensor, harmonics: Tensor, low: int, scratch: _Scratch) -> _Chunk:
     """Gather the sources of a chunk and apply the basis to them."""
     high = min(low + plan.rows, len(source) // plan.neighbours)
     edges = slice(low * plan.neighbours, high * plan.neighbours)
-    size = edges.stop - edges.start
-    found = [torch.index_select(x, 0, source[edges], out=scratch(("f", g), size, *x.shape[1:])) for g, x in enumerate(features)]
-    basis, T = {}, {}
-    for p in itertools.product(range(len(found)), plan.degrees):
-        f, table = found[p[0]], _group_table(plan.groups[p[0]], p[1], harmonics.dtype, harmonics.device)
-        flat = torch.mm(harmonics[edges, : len(table)], table, out=scratch(("B", p), size, table.shape[1]))
-        basis[p] = flat.view(size, -1, f.shape[1])
-        made = torch.bmm(basis[p], f, out=scratch(("T", p), size, basis[p].shape[1], f.shape[2]))
-        T[p] = made.view(high - low, plan.neighbours, -1)
-    return _Chunk(slice(low, high), edges, found, basis, T)
+    chunk, size = _Chunk(slice(low, high), edges, [], [], {}), edges.stop - edges.start
+    for g, x in enumerate(features):
+        table = _group_table(plan.groups[g], plan.degrees, x.dtype, x.device)
+        flat = torch.mm(harmonics[edges, : len(table)], table, out=scratch(("B", g), size, table.shape[1]))
+        chunk.sources.append(torch.index_select(x, 0, source[edges], out=scratch(("f", g), size, *x.shape[1:])))
+        chunk.basis.append(flat.view(size, x.shape[2], -1))
+        rows = chunk.basis[g].shape[2]
+        turned = torch.bmm(chunk.sources[g], chunk.basis[g], out=scratch(("turned", g), size, x.shape[1], rows))
+        T = scratch(("T", g), size, rows, x.shape[1]).copy_(turned.mT).view(high - low, plan.neighbours, -1)
+        chunk.T |= {p: T[..., part.start * x.shape[1] : part.stop * x.shape[1]] for p, part in plan.rows_of(g).items()}
+    return chunk
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #133f4bc6
 def _logits(plan: _Plan, chunk: _Chunk, queries, keys, head: int, S: Tensor, scratch: _Scratch) -> None:
     """S = sum of T G, (n, K, H): its inner product with h is the logit."""
     S.zero_()
     for p, w in keys.items():
-        q = queries[p[1]][head, chunk.points].flatten(0, 1)
-        G = torch.mm(q, w[head], out=scratch("node", len(q), w.shape[2]))
+        q = queries[p[1]][head][:, chunk.points].flatten(1)
+        G = torch.mm(q.T, w[head], out=scratch("node", q.shape[1], w.shape[2]))
         S.baddbmm_(chunk.T[p], G.view(len(S), -1, S.shape[2]))
 
 
@@ -514,17 +527,17 @@ def _collect(chunk: _Chunk, values, head: int, A: Tensor, out, scratch: _Scratch
     for p, w in values.items():
         T = chunk.T[p]
         U = torch.bmm(T.mT, A, out=scratch("node", len(A), T.shape[2], A.shape[2]))
-        out[p[1]][head, chunk.points].flatten(0, 1).addmm_(U.view(-1, w.shape[2]), w[head].T)
+        out[p[1]][head][:, chunk.points].flatten(1).addmm_(w[head], U.view(-1, w.shape[2]).T)
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #3afa0535
 def _collect_back(chunk: _Chunk, values, dvalues, head: int, A: Tensor, dout, dT, scratch: _Scratch) -> Tensor:
     """Gradients of `_collect`: adds to those of the weights and of T, gives that of A."""
     dA = torch.zeros_like(A)
     for p, w in values.items():
-        T, y = chunk.T[p], dout[p[1]][head, chunk.points].flatten(0, 1)
-        U = torch.bmm(T.mT, A, out=scratch("node", len(A), T.shape[2], A.shape[2])).view(len(y), -1)
-        dvalues[p][head].addmm_(y.T, U)
-        dU = torch.mm(y, w[head], out=U).view(len(A), -1, A.shape[2])
+        T, y = chunk.T[p], dout[p[1]][head][:, chunk.points].flatten(1)
+        U = torch.bmm(T.mT, A, out=scratch("node", len(A), T.shape[2], A.shape[2])).view(y.shape[1], -1)
+        dvalues[p][head].addmm_(y, U)
+        dU = torch.mm(y.T, w[head], out=U).view(len(A), -1, A.shape[2])
         dA.baddbmm_(T, dU)
         dT[p].baddbmm_(A, dU.mT)
     return dA
@@ -533,26 +546,26 @@ def _collect_back(chunk: _Chunk, values, dvalues, head: int, A: Tensor, dout, dT
 def _logits_back(chunk: _Chunk, queries, keys, dqueries, dkeys, head: int, dS: Tensor, dT, scratch: _Scratch) -> None:
     """Gradients of `_logits`: adds to those of queries, weights and T."""
     for p, w in keys.items():
-        T, q = chunk.T[p], queries[p[1]][head, chunk.points].flatten(0, 1)
-        dG = torch.bmm(T.mT, dS, out=scratch("node", len(dS), T.shape[2], dS.shape[2])).view(len(q), -1)
-        dkeys[p][head].addmm_(q.T, dG)
-        dqueries[p[1]][head, chunk.points].flatten(0, 1).addmm_(dG, w[head].T)
-        G = torch.mm(q, w[head], out=dG).view(len(dS), -1, dS.shape[2])
+        T, q = chunk.T[p], queries[p[1]][head][:, chunk.points].flatten(1)
+        dG = torch.bmm(T.mT, dS, out=scratch("node", len(dS), T.shape[2], dS.shape[2])).view(q.shape[1], -1)
+        dkeys[p][head].addmm_(q, dG)
+        dqueries[p[1]][head][:, chunk.points].flatten(1).addmm_(w[head], dG.T)
+        G = torch.mm(q.T, w[head], out=dG).view(len(dS), -1, dS.shape[2])
         dT[p].baddbmm_(dS, G.mT)
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #93c1184f
 def _open_back(plan: _Plan, chunk: _Chunk, source: Tensor, dfeatures, dharmonics, dT, scratch: _Scratch) -> None:
-    """Gradients of `_open`: adds to those of the features and of the harmonics (each may be None)."""
+    """Gradients of `_open`: adds to those of the features and, unless None, of the harmonics."""
     for g, f in enumerate(chunk.sources):
-        df = scratch(("df", g), *f.shape).zero_()
-        for l in plan.degrees:
-            basis = chunk.basis[g, l]
-            grad = dT[g, l].view(len(f), -1, f.shape[2])
-            df.baddbmm_(basis.mT, grad)
-            if dharmonics is not None:
-                table = _group_table(plan.groups[g], l, f.dtype, f.device)
-                dharmonics[chunk.edges, : len(table)] += torch.bmm(grad, f.mT).flatten(1) @ table.T
-        dfeatures[g].index_add_(0, source[chunk.edges], df)
+        df = scratch(("df", g), len(f), f.shape[2], f.shape[1]).zero_()
+        grads = {p: dT[p].view(len(f), -1, f.shape[1]) for p in plan.rows_of(g)}
+        for p, part in plan.rows_of(g).items():
+            df.baddbmm_(chunk.basis[g][..., part], grads[p])
+        dfeatures[g].mT.index_add_(0, source[chunk.edges], df)
+        if dharmonics is not None:
+            table = _group_table(plan.groups[g], plan.degrees, f.dtype, f.device)
+            dbasis = torch.bmm(f.mT, torch.cat(list(grads.values()), 1).mT)
+            dharmonics[chunk.edges, : len(table)] += dbasis.flatten(1) @ table.T
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #4021a095
 class _Attend(torch.autograd.Function):
@@ -563,7 +576,7 @@ class _Attend(torch.autograd.Function):
         features, queries, keys, values, _ = _unpack(plan, tensors)
         nodes, scratch = len(source) // plan.neighbours, _Scratch(distance)
         S = distance.new_empty(plan.heads, nodes, plan.neighbours, plan.radial.hidden)
-        out = {l: distance.new_zeros(plan.heads, nodes, 2 * l + 1, values[0, l].shape[1]) for l in plan.values}
+        out = {l: distance.new_zeros(plan.heads, values[0, l].shape[1], nodes, 2 * l + 1) for l in plan.values}
         for low in range(0, nodes, plan.rows):
             chunk = _open(plan, features, source, harmonics, low, scratch)
             h = plan.radial(distance[chunk.edges]).view(-1, plan.neighbours, plan.radial.hidden)
@@ -618,14 +631,14 @@ def _chunk_back(plan, source, distance, harmonics, S, tensors, dout, total, ddis
 # %% ../../nbs/se3/31_se3_transformer.ipynb #f88e7515
 def _rows(groups: tuple[tuple[int, ...], ...], fiber: Fiber, degrees: set[int], neighbours: int, hidden: int) -> int:
     """Points of a chunk: T, the basis, and G or U of its largest degree stay below about `CHUNK` numbers."""
-    T = [(2 * l + 1) * sum((2 * min(k, l) + 1) * c for k, c in fiber.items()) for l in degrees]
-    basis = [(2 * l + 1) * sum(2 * min(k, l) + 1 for k in g) * sum(2 * k + 1 for k in g) for l in degrees for g in groups]
+    T = [(2 * l + 1) * sum(_kernels(g, l) * fiber[g[0]] for g in groups) for l in degrees]
+    basis = [(2 * l + 1) * _kernels(g, l) * sum(2 * k + 1 for k in g) for l in degrees for g in groups]
     return max(1, CHUNK // max(sum(T) * neighbours, sum(basis) * neighbours, max(T) * hidden))
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #e5eca740
 def _parts(weight: Tensor, l: int, groups: tuple[tuple[int, ...], ...], fiber: Fiber, heads: int) -> list[Tensor]:
     """The weights for one degree out (O, P, H) as (heads, O / heads, P H) for each group."""
-    widths = [sum((2 * min(k, l) + 1) * fiber[k] for k in group) for group in groups]
+    widths = [_kernels(group, l) * fiber[group[0]] for group in groups]
     return [part.unflatten(0, (heads, -1)).flatten(2) for part in weight.split(widths, dim=1)]
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #b08a24ff
@@ -639,14 +652,14 @@ def attend_fast(layer: Attention, features: Features, edges: Edges) -> Features:
         raise InputError("edges are not grouped by target with equally many each; use attend_plain, or a graph from knn_graph")
     fiber, heads = layer.fiber_in, layer.heads
     groups = tuple(tuple(k for k, _ in run) for _, run in itertools.groupby(fiber.items(), key=lambda item: item[1]))
-    sides = [torch.cat([features[k].mT for k in group], 1) for group in groups]
-    queries = [q.unflatten(1, (heads, -1)).permute(1, 0, 3, 2).contiguous() for q in layer.query(features).values()]
+    sides = [torch.cat([features[k] for k in group], 2) for group in groups]
+    queries = [q.transpose(0, 1).unflatten(0, (heads, -1)).contiguous() for q in layer.query(features).values()]
     parts = [part for weights in (layer.key, layer.value) for l, w in weights.items() for part in _parts(w, int(l), groups, fiber, heads)]
     rows = _rows(groups, fiber, {*layer.keys, *layer.values}, edges.degree, layer.radial.hidden)
     plan = _Plan(groups, tuple(layer.keys), tuple(layer.values), heads, layer.scale, layer.radial, edges.degree, rows)
     tensors = (*sides, *queries, *parts, *layer.radial.parameters())
     out = _Attend.apply(plan, edges.source, edges.distance, edges.harmonics, *tensors)
-    return {l: v.permute(1, 0, 3, 2).flatten(1, 2) for l, v in zip(layer.values, out)}
+    return {l: v.flatten(0, 1).transpose(0, 1) for l, v in zip(layer.values, out)}
 
 # %% ../../nbs/se3/31_se3_transformer.ipynb #27567deb
 def _from_data(data, features: Features | None, edge_index: Tensor | None, batch: Tensor | None):
