@@ -204,30 +204,30 @@ def _scan(points: Tensor, faces: Tensor, size: tuple[int, int], near: float, cul
     return torch.where(image == EMPTY, -1, image & ((1 << shift) - 1)).view(size)
 
 # %% ../../nbs/render/41_rasterizer.ipynb #1f6b68d9
-def _on_planes(points: Tensor, corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (N, 3) and depth (N,) where the rays of pixels meet the planes of faces; `points` (3, V), `corners` (3, N)."""
-    w = points[2][corners]
-    p, q = points[0][corners] - x * w, points[1][corners] - y * w
-    areas = [p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]]
+def _on_planes(points: tuple[Tensor, ...], corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (3, N) and depth (N,) where the rays of pixels meet the planes of faces; `points` as three rows, `corners` (3, N)."""
+    u, v, w = (row[corners] for row in points)
+    p, q = u - x * w, v - y * w
+    areas = torch.stack([p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]])
     total = areas[0] + areas[1] + areas[2]
-    weights = torch.stack(areas) / torch.where(total == 0, 1, total)
-    return weights.T, (weights * w).sum(dim=0)
+    weights = areas / torch.where(total == 0, 1, total)
+    return weights, weights[0] * w[0] + weights[1] * w[1] + weights[2] * w[2]
 
 
-def _barycentrics(points: Tensor, faces: Tensor, face: Tensor, inside: bool) -> tuple[Tensor, Tensor]:
+def _barycentrics(points: Tensor, faces: Tensor, face: Tensor, dtype: torch.dtype, inside: bool) -> tuple[Tensor, Tensor]:
     """Weights (H, W, 3) and depth (H, W) from the index picture; `inside` holds the weights in [0, 1] against rounding."""
-    width, face = face.shape[1], face.reshape(-1)
+    size, face = face.shape, face.reshape(-1)
     at = (face >= 0).nonzero()[:, 0]
-    points, parts = points.T.contiguous(), []
+    points, found = points.T.contiguous().unbind(0), [(points.new_zeros(0, 3, dtype=dtype), points.new_zeros(0, dtype=dtype))]
     for block in at.split(BLOCKS.get(face.device.type, BLOCKS["cpu"])[0]):
-        x, y = block % width + 0.5, torch.div(block, width, rounding_mode="floor") + 0.5
-        weights, depth = _on_planes(points, faces[face[block]].T, x, y)
+        row = torch.div(block, size[1], rounding_mode="floor")
+        weights, depth = _on_planes(points, faces[face[block]].T, block - row * size[1] + 0.5, row + 0.5)
         if inside:
             weights = weights.clamp(0, 1)
-            weights = weights / weights.sum(dim=1, keepdim=True).clamp_min(0.5)
-        parts.append(torch.cat([weights, depth[:, None]], dim=1))
-    picture = points.new_zeros(len(face), 4)
-    return (picture.index_put((at,), torch.cat(parts)) if parts else picture).view(-1, width, 4).split([3, 1], dim=-1)
+            weights = weights / (weights[0] + weights[1] + weights[2]).clamp_min(0.5)
+        found.append((weights.T.to(dtype), depth.to(dtype)))
+    pictures = [torch.cat(x) for x in zip(*found)]
+    return tuple(x.new_zeros(len(face), *x.shape[1:]).index_put((at,), x).view(*size, *x.shape[1:]) for x in pictures)
 
 # %% ../../nbs/render/41_rasterizer.ipynb #b6a80126
 def perspective_barycentrics(
@@ -238,8 +238,7 @@ def perspective_barycentrics(
     The plane goes on beyond the face, so a pixel outside its face has weights outside [0, 1]. Zero where `face` is
     negative. Differentiable in the vertices, K and cam_from_world. Computed in float64, returned in the vertices' type.
     """
-    weights, depth = _barycentrics(_homogeneous(mesh.vertices, camera), mesh.faces, face, inside=False)
-    return weights.to(mesh.vertices), depth[..., 0].to(mesh.vertices)
+    return _barycentrics(_homogeneous(mesh.vertices, camera), mesh.faces, face, mesh.vertices.dtype, inside=False)
 
 # %% ../../nbs/render/41_rasterizer.ipynb #303a242e
 BACKENDS = ("auto", "opengl", "torch", "pytorch3d")
@@ -276,7 +275,7 @@ def rasterize(
     """What every pixel centre sees: face, perspective-correct barycentrics and depth. Carries no gradient.
 
     "auto" draws with OpenGL where a context can be made and the mesh is on the CPU, and scans otherwise. Faces are cut at
-    `camera.near`; faces without area cover nothing; of faces at one depth the lower index is seen. Memory: some 100 bytes a
+    `camera.near`; faces without area cover nothing; of faces at one depth the lower index is seen. Memory: up to 100 bytes a
     pixel, 60 a vertex and 30 a face; the scan works on 65,536 faces and 262,144 rows or pixels at a time (on CUDA on
     sixteen times as many), which takes under 100 MB. Raises InputError for an unknown backend, mesh and camera on different
     devices, vertices 1e12 pixels off the image, and "opengl" where it cannot draw; MissingPackageError for a backend that
@@ -284,8 +283,7 @@ def rasterize(
     """
     points = _homogeneous(mesh.vertices, camera)
     face = _ids(backend, points.device, camera.size)(points, mesh.faces, camera.size, camera.near, cull)
-    weights, depth = _barycentrics(points, mesh.faces, face, inside=True)
-    return Fragments(face, weights.to(mesh.vertices), depth[..., 0].to(mesh.vertices))
+    return Fragments(face, *_barycentrics(points, mesh.faces, face, mesh.vertices.dtype, inside=True))
 
 # %% ../../nbs/render/41_rasterizer.ipynb #91270744
 def interpolate(
