@@ -20,7 +20,7 @@ from ..core.errors import InputError
 from ..geometry.mesh import Mesh, face_normals, vertex_normals
 from . import shading
 from .cameras import Camera, sample_environment
-from .rasterizer import Fragments, rasterize
+from .rasterizer import Fragments, visible_faces
 
 # %% auto #0
 __all__ = ['PARTS', 'STEP', 'SLACK', 'meet', 'mix', 'sobel', 'Edges', 'edges', 'silhouettes', 'antialias_visible', 'Crossings',
@@ -176,8 +176,8 @@ class Edges:
 
     ends: Int[Tensor, "E 2"]  # vertices, the lower index first
     start: Int[Tensor, "E+1"]  # the half-edges of edge k are half[start[k]:start[k + 1]]
-    half: Int[Tensor, "3F"]
-    rising: Bool[Tensor, "3F"]  # whether the half-edge runs from the lower vertex to the higher
+    half: Int[Tensor, "halves"]
+    rising: Bool[Tensor, "halves"]  # whether the half-edge runs from the lower vertex to the higher
 
 # %% ../../nbs/render/42_differentiable.ipynb #19734316
 _kept: OrderedDict[tuple[int, int], tuple[weakref.ref, Edges]] = OrderedDict()  # of the last eight meshes
@@ -633,7 +633,7 @@ class Image:
         return _image(at, F.normalize(self._view.normal(face, weights), dim=1), self.face)
 
 # %% ../../nbs/render/42_differentiable.ipynb #f01c6a91
-def _image(at: Tensor, values: Tensor, like: Tensor, fill: float = 0.0) -> Tensor:
+def _image(at: Tensor, values: Tensor, like: Tensor, fill: float | int = 0.0) -> Tensor:
     """An image of the size of `like` with `values` (N, C) or (N,) at flat places `at`."""
     flat = values.new_full((like.numel(), *values.shape[1:]), fill)
     return flat.index_put((at,), values).view(*like.shape, *values.shape[1:])
@@ -754,7 +754,7 @@ def render(
     and 100 a face. Raises InputError for what camera, rasteriser and shading refuse, and for a background that does not fit.
     """
     points = mesh.vertices @ camera.cam_from_world[:3, :3].mT + camera.cam_from_world[:3, 3]
-    seen = rasterize(mesh, camera, backend=backend).face
+    seen = visible_faces(mesh, camera, backend=backend)
     at = (seen.reshape(-1) >= 0).nonzero()[:, 0]
     face = seen.reshape(-1)[at]
     weights, depth = meet(points, _rays(camera, at, points), mesh.faces, face)

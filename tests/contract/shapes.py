@@ -1,4 +1,4 @@
-"""The shapes in the signatures hold: one walk through the geometry chapter with every call checked by jaxtyping and beartype.
+"""The shapes in the signatures hold: one walk through each chapter with every call checked by jaxtyping and beartype.
 
 Run by test_shapes.py in a process of its own: the hook must stand before densebook is imported, and the other tests, which
 hand over wrong shapes on purpose, must meet the library's own errors.
@@ -10,12 +10,14 @@ import sys
 import torch
 from jaxtyping import install_import_hook
 
-with install_import_hook("densebook.geometry", "beartype.beartype"):
+with install_import_hook(["densebook.geometry", "densebook.render", "densebook.se3"], "beartype.beartype"):
     from densebook.data import toy
     from densebook.geometry import marching_cubes, mesh, octree, poses, sdf, sphere_tracing
+    from densebook.render import cameras, differentiable, rasterizer, shading
+    from densebook.se3 import landmarks, representations, se3_transformer, se3_unet
 
 
-def walk(dtype: torch.dtype) -> None:
+def walk_geometry(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(4, 5, 3, generator=generator, dtype=dtype)
     xi = torch.randn(4, 6, generator=generator, dtype=dtype)
@@ -48,7 +50,64 @@ def walk(dtype: torch.dtype) -> None:
     assert surface.vertices.dtype == dtype and hits.mask.any()
 
 
+def walk_render(dtype: torch.dtype) -> None:
+    scene, sky = toy.scene().to(dtype), toy.environment((16, 32)).to(dtype)
+    camera = cameras.orbit(0.5, 0.4, 4.0, size=(24, 32)).to(dtype)
+    assert camera.rays()[1].dtype == dtype
+    uv, depth = camera.project(scene.vertices)
+    camera.resized((12, 16)).unproject(uv, depth)
+    cameras.from_opengl(*cameras.to_opengl(camera), camera.size)
+    cameras.from_opencv(*cameras.to_opencv(camera), camera.size)
+    cameras.from_pytorch3d(**cameras.to_pytorch3d(camera))
+    cameras.from_blender(**cameras.to_blender(camera))
+    cameras.tone_map(cameras.sample_environment(sky, cameras.uv_to_directions(torch.rand(4, 2, dtype=dtype))))
+
+    fragments = rasterizer.rasterize(scene, camera, backend="torch")
+    rasterizer.normals(scene, fragments), rasterizer.objects(scene, fragments)
+    rasterizer.interpolate(fragments, (scene.faces, scene.vertices))
+    rasterizer.perspective_barycentrics(scene, camera, fragments.face)
+
+    seen = fragments.mask
+    albedo = shading.albedo(scene, fragments.face[seen], fragments.barycentrics[seen])
+    normals = rasterizer.normals(scene, fragments)[seen]
+    lights = (shading.Environment(sky), shading.Ambient(0.1), shading.Directional((1.0, 2.0, 3.0), 0.5), shading.Point((1.0, 2.0, 3.0), 0.5))
+    shading.shade(albedo, normals, normals, camera.center, lights, specular=0.2)
+    shading.irradiance(shading.sh_project(sky), normals)
+    shading.prefilter(sky, 16.0), shading.extract_lamps(sky), shading.mip_pyramid(sky)
+
+    vertices = scene.vertices.clone().requires_grad_()
+    image = differentiable.render(mesh.replace(scene, vertices=vertices), camera, lights=lights, backend="torch", background=0.2)
+    (image.color.sum() + image.mask.sum() + image.depth.sum() + image.normal.sum()).backward()
+    assert image.color.dtype == dtype and vertices.grad.isfinite().all()
+
+
+def walk_se3(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(40, 3, generator=generator, dtype=dtype)
+    batch = torch.arange(2).repeat_interleave(20)
+    R = representations.random_rotation(generator=generator).to(dtype)
+    features = {0: torch.randn(40, 2, 1, generator=generator, dtype=dtype), 1: torch.randn(40, 1, 3, generator=generator, dtype=dtype)}
+    representations.rotate(features, R), representations.clebsch_gordan(1, 1, 2)
+    representations.spherical_harmonics(2, representations.from_type1(representations.to_type1(points)))
+
+    edge_index = se3_transformer.knn_graph(se3_transformer.center(points, batch), 6, batch)
+    for backend in ("torch", "plain"):
+        net = se3_transformer.SE3Transformer({0: 2, 1: 1}, {0: 2, 1: 2}, {0: 3, 1: 1}, backend=backend).to(dtype)
+        sum(f.square().sum() for f in net(points, features, edge_index).values()).backward()
+    for kind in ("1x1", "attentive"):
+        se3_transformer.SelfInteraction({0: 2, 1: 1}, {0: 2, 1: 2}, kind).to(dtype)(features)
+
+    se3_unet.farthest_points(points, 8, batch)
+    logits = se3_unet.SE3UNet(landmarks=5, k=6).to(dtype)(points, batch)
+    targets = landmarks.heatmaps(points, points[:5])
+    assert logits.dtype == dtype and landmarks.iou(logits.sigmoid(), targets, 0.2).isfinite().all()
+    landmarks.expected_positions(points, targets), landmarks.adaptive_wing(logits.sigmoid(), targets).backward()
+    landmarks.icp(points, points @ R.mT, torch.eye(4, dtype=dtype))
+
+
 if __name__ == "__main__":
-    walk(torch.float32)
-    walk(torch.float64)
+    for dtype in (torch.float32, torch.float64):
+        walk_geometry(dtype)
+        walk_render(dtype)
+        walk_se3(dtype)
     print("every shape holds", file=sys.stdout)
