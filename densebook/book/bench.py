@@ -22,7 +22,7 @@ from densebook.core import files, records
 from densebook.core.errors import InputError, nearest
 from densebook.core.settings import Settings
 
-TOPICS = ("marching_cubes", "octree", "sphere_tracing", "mesh_sdf")
+TOPICS = ("marching_cubes", "octree", "sphere_tracing", "mesh_sdf", "rasterizer", "silhouettes", "se3_transformer", "sampling")
 PRINTED = Path("tests") / "regression" / "bench"  # the last full run that its authors looked at
 
 
