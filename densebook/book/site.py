@@ -23,8 +23,14 @@ from pathlib import Path
 from densebook.core import settings as book_settings
 from densebook.core.errors import InputError, MissingPackageError
 
-# Chapters whose name in settings.ini is an abbreviation.
-TITLES = {"don": "Dense Object Nets", "se3": "SE(3)-equivariant nets", "ssz": "Scenes from one image", "phorhum": "People from one image"}
+# Chapters whose name in settings.ini is short for their title.
+TITLES = {
+    "render": "Rendering",
+    "don": "Dense Object Nets",
+    "se3": "SE(3)-equivariant nets",
+    "ssz": "Scenes from one image",
+    "phorhum": "People from one image",
+}
 # What the pages can show without a kernel; widgets and plotly need one, or the network.
 MIMES = ("text/html", "text/markdown", "text/latex", "image/svg+xml", "image/png", "image/jpeg", "text/plain")
 PICTURES = (".png", ".jpg", ".svg", ".gif")
