@@ -13,7 +13,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +50,29 @@ def interleave(implementations: dict[str, Callable[[], object]], repeats: int = 
         gc.enable()
         torch.set_num_threads(threads)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def memory(field: str) -> int | None:
+    """VmRSS (now) or VmHWM (the most so far) of this process in bytes; None where there is no /proc, which only Linux has.
+
+    Not `getrusage`: its maximum is inherited from the parent process.
+    """
+    path = Path("/proc/self/status")
+    return 1024 * int(re.search(rf"{field}:\s+(\d+)", path.read_text())[1]) if path.exists() else None
+
+
+def peak_growth(topic: str, prepare: str, work: str) -> int | None:
+    """How far the resident memory of a fresh process grows over `work` at the most: what the system sees, scratch memory included.
+
+    `prepare` (imports, tables, a small warm-up) and `work` are statements in which `b` is the module of the benchmark `topic`.
+    """
+    if memory("VmHWM") is None:
+        return None
+    code = (
+        f"import torch; torch.set_num_threads(1); from densebook.book import bench; from densebook.book.benches import {topic} as b; "
+        f"{prepare}; before = bench.memory('VmHWM'); {work}; print(); print(bench.memory('VmHWM') - before)"
+    )
+    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1])
 
 
 def check_topic(topic: str) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+from densebook.book import bench
 from densebook.book.bench import interleave
 from densebook.core.optional import available, require
 from densebook.geometry import sdf
@@ -107,20 +105,9 @@ def _igl(f, n: int, slope: float) -> tuple[int, int]:
 
 
 def _resident(name: str, n: int, way: str) -> int | None:
-    """How far a fresh process's resident memory grows at the most: what the system sees, scratch memory included. Linux only.
-
-    The kernel's VmHWM is read: the maximum that `getrusage` gives is inherited from the parent process.
-    """
-    if not Path("/proc/self/status").exists():
-        return None
-    code = (
-        "import pathlib, re, torch; torch.set_num_threads(1); from densebook.book.benches import octree as b; "
-        "peak = lambda: 1024 * int(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1]); "
-        f"f, slope = b.FIELDS[{name!r}]; b.extract(f, b.BOX, 32, slope); b._dense(f, 32); before = peak(); "
-        + (f"b.extract(f, b.BOX, {n}, slope); " if way == "extract" else f"b._dense(f, {n}); ")
-        + "print(peak() - before)"
-    )
-    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    """Peak growth in bytes of one extraction; see `bench.peak_growth`."""
+    prepare = f"f, slope = b.FIELDS[{name!r}]; b.extract(f, b.BOX, 32, slope); b._dense(f, 32)"
+    return bench.peak_growth("octree", prepare, f"b.extract(f, b.BOX, {n}, slope)" if way == "extract" else f"b._dense(f, {n})")
 
 
 def _network(n: int) -> list[dict]:

@@ -16,10 +16,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
+from densebook.book import bench
 from densebook.book.bench import interleave
 from densebook.core.optional import available
 from densebook.data import toy
@@ -142,12 +142,6 @@ def _made(name: str, k: int, side: int) -> tuple[Callable[[], object], Callable[
     return _pytorch3d(k, side) if library == "pytorch3d" else _mitsuba(k, side, how)
 
 
-def _status(field: str) -> int | None:
-    """VmRSS or VmHWM of this process in bytes; Linux only."""
-    path = Path("/proc/self/status")
-    return 1024 * int(re.search(rf"{field}:\s+(\d+)", path.read_text())[1]) if path.exists() else None
-
-
 def child(name: str, k: int, side: int, repeats: int) -> None:
     """Measure one implementation in this process and print JSON: median seconds of a step, of rasterising, and peak megabytes.
 
@@ -155,10 +149,10 @@ def child(name: str, k: int, side: int, repeats: int) -> None:
     """
     torch.set_num_threads(1)
     _made(name, 1, 16)[0]()
-    before = _status("VmRSS")
+    before = bench.memory("VmRSS")
     step, spent = _made(name, k, side)
     found = {"cpu_seconds": _seconds(step, repeats)}
-    peak = _status("VmHWM")
+    peak = bench.memory("VmHWM")
     found["peak_mb"] = None if peak is None else round((peak - before) / 1e6)
     if isinstance(spent, list) and spent:
         found["raster_seconds"] = sorted(spent)[len(spent) // 2]

@@ -12,14 +12,12 @@ and after a full step. So it is what the system sees, scratch memory included, w
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from densebook.book import bench
 from densebook.book.bench import interleave
 from densebook.core.optional import available
 from densebook.se3.se3_transformer import Attention, connect, knn_graph
@@ -70,15 +68,8 @@ def _step(name: str, n: int, k: int) -> Callable[[], None]:
 
 
 def _peak(name: str, n: int, k: int) -> int | None:
-    """How far a fresh process's resident memory grows over the second of two steps at the most, the first being small."""
-    if not Path("/proc/self/status").exists():
-        return None
-    code = (
-        "import pathlib, re, torch; torch.set_num_threads(1); from densebook.book.benches import se3_transformer as b; "
-        "peak = lambda: 1024 * int(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1]); "
-        f"b._step({name!r}, 64, 4)(); step = b._step({name!r}, {n}, {k}); before = peak(); step(); print(); print(peak() - before)"
-    )
-    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1])
+    """Peak growth in bytes over the second of two steps, the first being small; see `bench.peak_growth`."""
+    return bench.peak_growth("se3_transformer", f"b._step({name!r}, 64, 4)(); step = b._step({name!r}, {n}, {k})", "step()")
 
 
 def _ours(backend: str, hidden: int = HIDDEN):
