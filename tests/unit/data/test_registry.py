@@ -362,7 +362,7 @@ def test_the_package_names_what_it_has():
         densebook.data.nothing  # noqa: B018
 
 
-SCRIPTS = ("meshes", "hdri", "objects")
+SCRIPTS = ("meshes", "hdri", "objects", "categories")
 
 
 def run_script(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
