@@ -32,7 +32,7 @@ from .faces import farthest_points
 CATEGORIES = ("bottle", "pot", "camera", "drill", "spray")
 COUNT = 10  # instances of a category that has one template, and of a toy category; the last two are held out
 CLOSING = 0.9  # cells: gaps narrower than twice this are closed by `watertight`
-_TOYS = {  # height, body radius (metres), neck / body radius, shoulder's start and end (shares of the height), belly, squash of x, lean of z
+_TOYS = {  # ranges of what `lathe` takes: height, radius, neck, shoulder, collar, belly, squash, lean
     "bottle": ((0.18, 0.30), (0.028, 0.045), (0.3, 0.5), (0.42, 0.58), (0.66, 0.78), (-0.08, 0.08), (1.0, 1.0), (0.0, 0.0)),
     "pot": ((0.20, 0.40), (0.10, 0.16), (0.5, 0.8), (0.40, 0.55), (0.75, 0.90), (0.10, 0.35), (1.0, 1.0), (0.0, 0.0)),
     "camera": ((0.06, 0.10), (0.055, 0.07), (0.7, 0.9), (0.60, 0.70), (0.80, 0.90), (0.0, 0.05), (0.3, 0.5), (-0.2, 0.2)),
@@ -207,7 +207,8 @@ def _colors(source: Mesh, plain: Mesh, at: Float[Tensor, "V 3"]) -> Float[Tensor
     number = torch.zeros_like(face) if source.face_textures is None else source.face_textures[face]
     for k, image in enumerate(source.textures or ()):
         u, v = (source.uv[face] * weights[..., None]).sum(dim=1).remainder(1).unbind(-1)
-        row, column = ((1 - v) * image.shape[0]).long().clamp(0, image.shape[0] - 1), (u * image.shape[1]).long().clamp(0, image.shape[1] - 1)
+        height, width = image.shape[:2]
+        row, column = ((1 - v) * height).long().clamp(0, height - 1), (u * width).long().clamp(0, width - 1)
         colors = torch.where((number == k)[:, None], colors * image[row, column], colors)
     return colors.clamp(0, 1)
 
@@ -215,7 +216,7 @@ def _colors(source: Mesh, plain: Mesh, at: Float[Tensor, "V 3"]) -> Float[Tensor
 def _barycentrics(inside: Float[Tensor, "N 3"], corners: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N 3"]:
     """Weights of points within their triangles; of a triangle without area, those of its first corner."""
     a, b, c = (corners - inside[:, None]).unbind(1)
-    areas = torch.stack([torch.linalg.cross(b, c).norm(dim=1), torch.linalg.cross(c, a).norm(dim=1), torch.linalg.cross(a, b).norm(dim=1)], dim=1)
+    areas = torch.stack([torch.linalg.cross(one, other).norm(dim=1) for one, other in ((b, c), (c, a), (a, b))], dim=1)
     total = areas.sum(dim=1, keepdim=True)
     return torch.where(total > 0, areas / total, areas.new_tensor([1.0, 0, 0]))
 
@@ -246,7 +247,7 @@ def deform(mesh: Mesh, axis: int, parts: Sequence[float], generator: torch.Gener
     generator = seeded(0) if generator is None else generator
     borders = torch.as_tensor(parts, dtype=torch.float64)
     if axis not in (0, 1, 2) or borders.ndim != 1 or len(borders) < 2 or not bool((borders.diff() > 0).all()):
-        raise InputError(f"axis {axis!r} with parts {list(parts)} is no division into parts; give 0, 1 or 2 and at least two rising lengths")
+        raise InputError(f"axis {axis!r} with parts {list(parts)} divides nothing; give 0, 1 or 2 and at least two rising lengths")
     x = mesh.vertices.detach().double().cpu()
     factors = torch.exp(0.18 * strength * (2 * torch.rand(2, len(borders) - 1, generator=generator, dtype=torch.float64) - 1))
     along = x[:, axis] - (x[:, axis].min() - borders[0])
