@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -98,10 +99,10 @@ def _grid(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
 
 def _quads(index: Int[Tensor, "R C"], uv: Float[Tensor, "R C 2"]) -> tuple[Int[Tensor, "F 3"], Float[Tensor, "F 3 2"]]:
     """Two triangles a cell, counter-clockwise where columns run right and rows run up."""
-    a, b, c, d = (slice(None, -1), slice(None, -1)), (slice(None, -1), slice(1, None)), (slice(1, None),) * 2, (slice(1, None), slice(None, -1))
 
     def cut(x: Tensor) -> Tensor:
-        return torch.stack([torch.stack([x[a], x[b], x[c]], 2), torch.stack([x[a], x[c], x[d]], 2)], 2).flatten(0, 2)
+        a, b, c, d = x[:-1, :-1], x[:-1, 1:], x[1:, 1:], x[1:, :-1]
+        return torch.stack([torch.stack([a, b, c], 2), torch.stack([a, c, d], 2)], 2).flatten(0, 2)
 
     return cut(index), cut(uv)
 
@@ -239,7 +240,8 @@ def _logos(x: Tensor, y: Tensor, soft: float) -> Float[Tensor, "4 T T"]:
         return _cover(torch.maximum((x - cx).abs() - w, (y - cy).abs() - h), soft)
 
     letter = torch.stack([bar(-0.5, 0, 0.18, 0.9), bar(0.1, 0.72, 0.6, 0.18), bar(0.0, 0.05, 0.45, 0.16), bar(-0.3, -0.72, 0.2, 0.18)])
-    mountain = torch.minimum(_cover(-0.7 - y, soft), _cover(torch.minimum((x + 0.3).abs() * 1.6 + y - 0.6, (x - 0.45).abs() * 1.6 + y - 0.2), soft))
+    peaks = torch.minimum((x + 0.3).abs() * 1.6 + y - 0.6, (x - 0.45).abs() * 1.6 + y - 0.2)
+    mountain = torch.minimum(_cover(-0.7 - y, soft), _cover(peaks, soft))
     return torch.stack([target, star, letter.amax(0), mountain])
 
 
@@ -263,7 +265,8 @@ def _paint(draws: Tensor, size: int) -> Float[Tensor, "I T T 3"]:
     layers.append((print_one, colors[:, 1], 0.35 + 0.5 * draws[:, 40]))
     layers.append((print_two, colors[:, 2], 0.25 + 0.5 * draws[:, 41]))
     layers.append((_cover(out.neg() + 0.88, 0.05) * visor, colors[:, 3], 0.9 * ones))
-    layers += [(mask, colors[:, which], strength * ones) for mask, which, strength in _marks(place, angle, height, across, out, crown, visor, soft)]
+    marks = _marks(place, across, out, crown, visor, soft)
+    layers += [(mask, colors[:, which], strength * ones) for mask, which, strength in marks]
     x, y = place[..., 0] / 0.36, (place[..., 1] - 0.52) / 0.30
     front = _logos(x, y, 3 * soft) * (crown & (place[..., 2] > 0))
     layers.append((front[(draws[:, 42] * 4).long().clamp_max(3)], colors[:, 2], ones))
@@ -272,24 +275,34 @@ def _paint(draws: Tensor, size: int) -> Float[Tensor, "I T T 3"]:
     for mask, color, strength in layers:
         weight = (mask if mask.ndim == 3 else mask[None]) * strength[:, None, None]
         textures = torch.lerp(textures, color[:, None, None].expand_as(textures), weight[..., None])
-    seams = _seams(place, angle, height, across, out, crown, visor, soft)
+    seams = _seams(place, angle, height, out, crown, visor, soft)
     return (textures * (1 - 0.75 * seams[..., None])).clamp(0, 1).float()
 
 
-def _marks(place, angle, height, across, out, crown, visor, soft) -> list[tuple[Tensor, int, float]]:
+def _stripes(along: Tensor, pitch: float, half: float) -> Tensor:
+    """Signed distance to stripes of half-width `half`, one every `pitch`."""
+    return ((along / pitch) % 1 - 0.5).abs() * pitch - half
+
+
+def _box(x: Tensor, y: Tensor, cx: float, cy: float, width: float, height: float) -> Tensor:
+    """Signed: below 0 within `width` and `height` of the middle."""
+    return torch.maximum((x - cx).abs() - width, (y - cy).abs() - height)
+
+
+def _marks(place, across, out, crown, visor, soft) -> list[tuple[Tensor, int, float]]:
     """Prints that every cap has: a star on its left, stripes on its right, the strap behind, sticker and bars on the visor."""
     x, y, z = place.unbind(-1)
-    star = _logos(-z / 0.26, (y - 0.42) / 0.26, 4 * soft)[1] * (crown & (x > 0))
-    slant = y + 0.35 * z
-    stripes = _cover(torch.maximum(((slant * 7.0) % 1 - 0.5).abs() / 7 - 0.035, torch.maximum(z.abs() - 0.30, (y - 0.42).abs() - 0.22)), soft)
-    opening = _cover((x / 0.34).hypot(y / 0.30) - 1, 4 * soft) * (crown & (z < 0))
-    strap = _cover(torch.maximum((y - 0.07).abs() - 0.05, x.abs() - 0.36), soft) * (crown & (z < 0))
+    left, right, behind = crown & (x > 0), crown & (x < 0), crown & (z < 0)
+    star = _logos(-z / 0.26, (y - 0.42) / 0.26, 4 * soft)[1] * left
+    stripes = _cover(torch.maximum(_stripes(y + 0.35 * z, 1 / 7, 0.035), _box(z, y, 0, 0.42, 0.30, 0.22)), soft) * right
+    opening = _cover((x / 0.34).hypot(y / 0.30) - 1, 4 * soft) * behind
+    strap = _cover(_box(x, y, 0, 0.07, 0.36, 0.05), soft) * behind
     sticker = _cover((across - 0.5).mul(1.4).hypot((out - 0.5) * 0.75) - 0.22, 2 * soft) * visor
-    bars = _cover(torch.maximum(((across * 9) % 1 - 0.5).abs() / 9 - 0.03, torch.maximum((across + 0.5).abs() - 0.2, (out - 0.45).abs() - 0.2)), soft)
-    return [(star, 3, 0.95), (stripes * (crown & (x < 0)), 2, 0.9), (opening, 3, 0.85), (strap, 1, 1.0), (sticker, 2, 1.0), (bars * visor, 3, 0.9)]
+    bars = _cover(torch.maximum(_stripes(across, 1 / 9, 0.03), _box(across, out, -0.5, 0.45, 0.2, 0.2)), soft) * visor
+    return [(star, 3, 0.95), (stripes, 2, 0.9), (opening, 3, 0.85), (strap, 1, 1.0), (sticker, 2, 1.0), (bars, 3, 0.9)]
 
 
-def _seams(place, angle, height, across, out, crown, visor, soft) -> Tensor:
+def _seams(place, angle, height, out, crown, visor, soft) -> Tensor:
     """Where the cloth is sewn: six meridians, the sweatband, eyelets, and lines of stitches along the visor."""
     ring = (height * math.pi / 2).cos().clamp_min(0.05)
     meridian = ((angle / (math.pi / 3) + 0.5) % 1 - 0.5).abs() * (math.pi / 3) * ring
@@ -476,3 +489,205 @@ def _behind(background: str, size: tuple[int, int], draw: torch.Generator) -> Fl
     else:
         picture = _noise(size, draw) if background == "noise" else _clutter(size, draw)
     return (picture**2.2).permute(1, 2, 0).contiguous()
+
+
+# Real ones ----------------------------------------------------------------------------------------------------------
+
+# metres a unit of the file, and what is added to x, y, z (metres) so that the hat stands on y = 0 around the origin
+_STANDING = {
+    "casquette.obj": (0.0099868, (0.0, -0.0002346, -0.015936)),
+    "casque.obj": (0.0099897, (0.0, 0.0036269, -0.0126862)),
+    "fedora.obj": (0.1, (0.00066, -0.75898, -0.063305)),
+    "fedora_cocked.obj": (0.1, (-0.00265, -0.75032, -0.06351)),
+}
+_FEDORAS = ("fedora_texture.png", "fedora_texture_black.png", "fedora_texture_grey.png")
+
+
+def _standing(name: str, file: str = "") -> Mesh:
+    from densebook.geometry.mesh import load, transform
+
+    from . import registry
+
+    path = registry.get(name, file)
+    scale, shift = _STANDING[path.name]
+    T = torch.eye(4, dtype=torch.float64)
+    T[:3, 3] = torch.tensor(shift, dtype=torch.float64)
+    mesh = load(path, dtype=torch.float64)
+    return transform(replace(mesh, vertices=mesh.vertices * scale, normals=None), T).to(torch.float32)
+
+
+def fedoras() -> Caps:
+    """A real hat in two shapes (straight and cocked) of one topology, each in three colours: six instances with exact truth.
+
+    0.20 x 0.11 x 0.26 m, textures of 512 pixels; instance i has shape i // 3 and texture i % 3. Raises InputError, saying
+    how to get it, where the hat is not in the data folder.
+    """
+    from . import images, registry
+
+    shapes = [_standing("fedora"), _standing("fedora", "fedora_cocked.obj")]
+    textures = torch.stack([images.read_image(registry.get("fedora", name)) for name in _FEDORAS])
+    vertices = torch.stack([m.vertices for m in shapes]).repeat_interleave(len(textures), 0)
+    return Caps(vertices, shapes[0].faces, shapes[0].uv, textures.repeat(len(shapes), 1, 1, 1))
+
+
+def real_caps() -> list[Mesh]:
+    """Eight real hats with textures, metric, y up, base at y = 0: a baseball cap, a helmet, and the six `fedoras`.
+
+    The cap's visor points to +z. Raises InputError, saying how to get them, where they are not in the data folder.
+    """
+    hats = fedoras()
+    return [_standing("cap"), _standing("helmet"), *(hats.mesh(i) for i in range(len(hats)))]
+
+
+def read_shapenet_caps(root: str | Path, length: float = 0.27) -> list[Mesh]:
+    """The caps of ShapeNetCore.v2: `root`/02954340/<id>/models/model_normalized.obj, in the order of their ids.
+
+    ShapeNet's models have no size: they are scaled so that the longest side is `length` metres, stood on y = 0, and turned
+    from -z to +z, where the visor of this book's caps points. Lines (`l` elements) are skipped. Raises InputError for a
+    folder without such models and for a model that cannot be read.
+    """
+    from densebook.geometry.mesh import load
+
+    paths = sorted(Path(root).glob("02954340/*/models/model_normalized.obj"))
+    if not paths:
+        raise InputError(f"{root}: holds no 02954340/<id>/models/model_normalized.obj; give the folder of ShapeNetCore.v2")
+    turn, meshes = torch.tensor([-1.0, 1.0, -1.0]), []
+    for path in paths:
+        mesh = load(path)
+        low, high = bounds(mesh)
+        middle = torch.stack([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+        vertices = (mesh.vertices - middle) * turn * (length / (high - low).max())
+        meshes.append(replace(mesh, vertices=vertices, normals=None if mesh.normals is None else mesh.normals * turn))
+    return meshes
+
+
+# Files of views -----------------------------------------------------------------------------------------------------
+
+FAR = 10000.0  # depth on the background in the files, metres
+_SWAP = torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=torch.float64)
+_PARTS = {"rgbs": "{}_rgb.png", "masks": "{}_mask.png", "depths": "{}_depth.npy", "cam_to_world_trafo": "{}_pose.txt"}
+
+
+def write_blenderproc(folder: str | Path, views: Views, start: int = 0) -> list[Path]:
+    """Write views in the layout that `read_blenderproc` reads, numbered from `start`; returns the files, each written whole.
+
+    rgbs/N_rgb.png, masks/N_mask.png (255 on the object), depths/N_depth.npy (float32 metres, 10000 on the background),
+    cam_to_world_trafo/N_pose.txt (world from camera, with camera axes down, right, forward), and intrinsics.txt, one for all.
+    Raises InputError for views of more than one K.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from densebook.core.files import atomic_path
+
+    if len(views) and not bool((views.K == views.K[:1]).all()):
+        raise InputError("views have several K, but this layout has one intrinsics.txt; write them to several folders")
+    folder, written = Path(folder), []
+
+    def put(part: str, number: int, save) -> None:
+        path = folder / part / _PARTS[part].format(number)
+        with atomic_path(path) as temporary:
+            save(temporary)
+        written.append(path)
+
+    depth = torch.where(views.mask & (views.depth > 0), views.depth, FAR).float().cpu().numpy()
+    rgb = (views.rgb.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    mask = (views.mask.byte() * 255).cpu().numpy()
+    pose = torch.linalg.inv(views.cam_from_world.double().cpu()) @ _SWAP
+    for k in range(len(views)):
+        put("rgbs", start + k, Image.fromarray(rgb[k]).save)
+        put("masks", start + k, Image.fromarray(mask[k]).save)
+        put("depths", start + k, lambda path, k=k: np.save(path, depth[k], allow_pickle=False))
+        put("cam_to_world_trafo", start + k, lambda path, k=k: np.savetxt(path, pose[k].numpy()))
+    with atomic_path(folder / "intrinsics.txt") as temporary:
+        np.savetxt(temporary, views.K[0].double().cpu().numpy())
+    return written
+
+
+def read_blenderproc(
+    folder: str | Path,
+    numbers: Sequence[int] | None = None,  # which pictures; None: all
+    far: float = 20.0,  # depth from here on is not known: the background, and edges blended with it
+) -> Views:
+    """Views from a folder of rgbs, masks, depths, cam_to_world_trafo and intrinsics.txt, as BlenderProc's script wrote them.
+
+    The object is where the mask is above 0. The files' camera has x down, y right, z forward (BlenderProc's ["-Y", "X", "-Z"]),
+    which is left-handed: its poses have determinant -1; here x and y are swapped back. Nothing pickled is read. `face` is
+    -1 and `instance` 0 throughout. Raises InputError, naming the file, for what is missing, damaged or of another size.
+    """
+    folder = Path(folder)
+    if numbers is None:
+        numbers = sorted(int(p.name[:-8]) for p in folder.glob("rgbs/*_rgb.png") if p.name[:-8].isdigit())
+    if not len(numbers):
+        raise InputError(f"{folder}: holds no rgbs/N_rgb.png; give the folder that has rgbs, masks, depths and cam_to_world_trafo in it")
+    K = torch.from_numpy(_table(folder / "intrinsics.txt", (3, 3))).float()
+    rows = [_read_view(folder, int(n), far) for n in numbers]
+    if len(sizes := {row[1].shape for row in rows}) > 1:
+        raise InputError(f"{folder}: pictures have sizes {sorted(map(tuple, sizes))}; read those of one size with `numbers`")
+    rgb, mask, depth, pose = (torch.stack(x) for x in zip(*rows))
+    face = torch.full(mask.shape, -1, dtype=torch.int32)
+    none = torch.zeros(len(rows), dtype=torch.int64)
+    return Views(rgb, mask, depth, K.expand(len(rows), 3, 3), pose, face, torch.zeros(*mask.shape, 3), none)
+
+
+def _read_view(folder: Path, number: int, far: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    paths = {part: folder / part / name.format(number) for part, name in _PARTS.items()}
+    rgb, mask = _pixels(paths["rgbs"]), _pixels(paths["masks"])
+    mask = mask.max(axis=-1) > 0
+    depth = _array(paths["depths"])
+    for name, found in (("masks", mask), ("depths", depth)):
+        if found.shape != rgb.shape[:2]:
+            raise InputError(f"{paths[name]}: has shape {found.shape}, but its picture {rgb.shape[:2]}; render them in one size")
+    pose = torch.from_numpy(_table(paths["cam_to_world_trafo"], (4, 4)))
+    if not float(torch.det(pose[:3, :3])) < 0:
+        raise InputError(
+            f'{paths["cam_to_world_trafo"]}: its axes are right-handed, but this layout has x down, y right, z forward; '
+            'write poses with source frame ["-Y", "X", "-Z"]'
+        )
+    depth = torch.from_numpy(depth.astype("float32"))
+    depth = torch.where(torch.isfinite(depth) & (depth > 0) & (depth < far), depth, 0.0)
+    picture = torch.from_numpy(rgb[..., :3].astype("float32") / 255).permute(2, 0, 1)
+    return picture, torch.from_numpy(mask), depth, torch.linalg.inv(pose @ _SWAP).float()
+
+
+def _table(path: Path, shape: tuple[int, int]):
+    """Numbers of a text file."""
+    import numpy as np
+
+    try:
+        values = np.loadtxt(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a table of numbers ({str(error).splitlines()[0]}); write it again") from error
+    if values.shape != shape or not np.isfinite(values).all():
+        raise InputError(f"{path}: has shape {values.shape} or numbers that are not finite; it must be {shape[0]} x {shape[1]}")
+    return values
+
+
+def _array(path: Path):
+    import numpy as np
+
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read as an array ({str(error).splitlines()[0]}); write it again without pickle") from error
+    if values.ndim != 2 or values.dtype.kind != "f":
+        raise InputError(f"{path}: holds {values.dtype} of shape {values.shape}; it must be floating point (H, W), metres")
+    return values
+
+
+def _pixels(path: Path):
+    """A PNG's bytes as (H, W, 3)."""
+    import numpy as np
+    from PIL import Image
+
+    from densebook.geometry.mesh_common import MOST_PIXELS
+
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise InputError(f"{path}: has {picture.width} x {picture.height} pixels; at most {MOST_PIXELS:,} are read here")
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read as a picture ({str(error).splitlines()[0][:120]}); write it again") from error
