@@ -16,17 +16,81 @@ from torch import Tensor
 from ..core.errors import InputError, nearest
 
 # %% auto #0
-__all__ = ['KINDS', 'EXACT', 'gaussian_kernel', 'pivoted_cholesky', 'expectation', 'Registration', 'register']
+__all__ = ['KINDS', 'EXACT', 'MOST', 'expectation', 'gaussian_kernel', 'pivoted_cholesky', 'Registration', 'register']
 
-# %% ../../nbs/registration/45_cpd.ipynb #8690840b
+# %% ../../nbs/registration/45_cpd.ipynb #f067c408
+_ENTRIES, _ROWS = 1 << 19, 16  # of a block: it stays in the processor's cache
+_ENTRIES_CUDA = 1 << 26
+
+
+def expectation(
+    moved: Float[Tensor, "M D"],
+    target: Float[Tensor, "N D"],
+    sigma2: float,  # squared unit of the points
+    w: float = 0.0,  # share of outliers, 0 <= w < 1
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M D"], Float[Tensor, "N"], float]:
+    """The E-step: P 1, P X and P' 1 of the posterior P (Myronenko and Song, Eq. 6), and the mean log-likelihood of a target.
+
+    In the log domain, so that no target loses its weight to underflow. P is made block by block: memory O(M + N) and one
+    block, 2^19 numbers or 16 M where that is more (2^26 on a GPU). The points should lie about the origin.
+    """
+    (M, D), N = moved.shape, len(target)
+    k = 0.5 * math.log2(math.e) / sigma2
+    right = torch.cat([2 * k * moved, -k * moved.square().sum(1, keepdim=True)], 1).T.contiguous()
+    left = torch.cat([target, target.new_ones(N, 1)], 1)
+    outlier = math.log2(w / (1 - w) * M / N) + D / 2 * math.log2(2 * math.pi * sigma2) if w else -math.inf
+    step = min(N, max(1, _ENTRIES_CUDA // M) if moved.is_cuda else max(_ROWS, _ENTRIES // M))
+    sums, total, top, block = moved.new_zeros(D + 1, M), *target.new_empty(2, N, 1), target.new_empty(step, M)
+    for i in range(0, N, step):
+        rows, now = left[i : i + step], slice(i, i + step)
+        P = torch.mm(rows, right, out=block[: len(rows)])
+        torch.amax(P, 1, keepdim=True, out=top[now])
+        torch.sum(P.sub_(top[now]).exp2_(), 1, keepdim=True, out=total[now])
+        top[now] -= k * rows[:, :D].square().sum(1, keepdim=True)
+        sums.addmm_((rows / (total[now] + torch.exp2(outlier - top[now]))).T, P)
+    inlier = (top + total.log2())[:, 0].double()
+    either = torch.logaddexp2(inlier, torch.full_like(inlier, outlier))
+    likelihood = float(either.mean()) * math.log(2) + math.log((1 - w) / M) - D / 2 * math.log(2 * math.pi * sigma2)
+    return sums[D], sums[:D].T, torch.exp2(inlier - either).to(target), likelihood
+
+# %% ../../nbs/registration/45_cpd.ipynb #853c5419
+class _Linear:
+    """The M-step of a rigid (Fig. 2) or affine (Fig. 3) map, float64."""
+
+    penalty = 0.0
+
+    def __init__(self, Y: Float[Tensor, "M D"], rigid: bool, scale: bool) -> None:
+        self.Y, self.rigid, self.scale, self.size = Y, rigid, scale, 1.0
+
+    def __call__(self, P1: Float[Tensor, "M"], PX: Float[Tensor, "M D"], sigma2: float) -> Float[Tensor, "M D"]:
+        mean_x, mean_y = PX.sum(0) / P1.sum(), P1 @ self.Y / P1.sum()
+        Y = self.Y - mean_y
+        pairs = (PX - P1[:, None] * mean_x).T @ Y
+        if self.rigid:
+            U, values, Vt = torch.linalg.svd(pairs)
+            flips = torch.ones_like(values)
+            flips[-1] = torch.linalg.det(U @ Vt).sign()  # a rotation, not a mirror
+            self.size = float(values @ flips / (P1 @ Y.square().sum(1))) if self.scale else 1.0
+            self.A = self.size * (U * flips) @ Vt
+        else:
+            self.A = pairs @ torch.linalg.pinv(Y.T @ (P1[:, None] * Y), hermitian=True)
+        self.t = mean_x - self.A @ mean_y
+        return self.Y @ self.A.T + self.t
+
+# %% ../../nbs/registration/45_cpd.ipynb #8f478c0e
+def _positive(name: str, value: float) -> None:
+    if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value < math.inf):
+        raise InputError(f"{name} is {value!r}; give a positive number")
+
+
 def gaussian_kernel(
     x: Float[Tensor, "*batch K D"],
     y: Float[Tensor, "*#batch M D"],
     beta: float,  # width, in the unit of the points
 ) -> Float[Tensor, "*batch K M"]:
-    """exp(-|x_k - y_m|^2 / (2 beta^2)), the matrix G of the paper (below Eq. 10); differentiable in x and y.
+    """exp(-|x_k - y_m|^2 / (2 beta^2)), the matrix G of Myronenko and Song; differentiable in x and y.
 
-    Distances come from one matrix product about the mean of y, so nothing of size K x M x D is made.
+    Distances come from one matrix product about the mean of y: nothing of size K x M x D is made.
     Raises InputError for a width that is not positive and for points of different dimension.
     """
     _positive("beta", beta)
@@ -37,292 +101,236 @@ def gaussian_kernel(
     squares = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
     return torch.exp((squares - 2 * x @ y.mT).clamp_min(0) / (-2 * beta**2))
 
-# %% ../../nbs/registration/45_cpd.ipynb #1cef67ab
+# %% ../../nbs/registration/45_cpd.ipynb #eccd4764
 def pivoted_cholesky(
     points: Float[Tensor, "M D"],
-    beta: float,
+    beta: float,  # width of the kernel, in the unit of the points
     rank: int,  # at most so many columns
-    tolerance: float = 1e-6,  # stop when no diagonal entry of G - L L' is larger
+    tolerance: float = 1e-8,  # stop when no diagonal entry of G - L L' is larger
 ) -> tuple[Float[Tensor, "M R"], Int[Tensor, "R"]]:
     """L with L L' near G = gaussian_kernel(points, points, beta), and the pivots: the points whose columns of G it is made of.
 
-    Each step takes the point that is explained worst. G itself is never made: time O(M R^2), memory O(M R).
+    G is never made: time O(M R^2), memory O(M rank).
     """
     rank = min(rank, len(points))
-    factor = points.new_zeros(rank, len(points))  # rows are columns of L: contiguous
+    factor = points.new_empty(rank, len(points))  # rows are columns of L: contiguous
     left, pivots = points.new_ones(len(points)), []
     for k in range(rank):
         pivot = int(left.argmax())
         worst = float(left[pivot])
         if worst <= tolerance:
             break
-        column = gaussian_kernel(points[pivot : pivot + 1], points, beta)[0] - factor[:k, pivot] @ factor[:k]
-        factor[k] = column / math.sqrt(worst)
+        column = gaussian_kernel(points[pivot : pivot + 1], points, beta)[0]
+        factor[k] = (column - factor[:k, pivot] @ factor[:k]) / math.sqrt(worst)
         left = (left - factor[k].square()).clamp_min_(0)
         left[pivot] = 0
         pivots.append(pivot)
-    return factor[: len(pivots)].T, torch.tensor(pivots, device=points.device)
+    return factor[: len(pivots)].T.clone(), torch.tensor(pivots, device=points.device)
 
-# %% ../../nbs/registration/45_cpd.ipynb #0816fb69
-_ENTRIES = 1 << 18  # pairs at a time: the block stays in the processor's cache
-_ENTRIES_CUDA = 1 << 26
+# %% ../../nbs/registration/45_cpd.ipynb #1824196f
+class _Field:
+    """The non-rigid M-step (Eq. 22), from the whole of G (rank None) or from L L', float64."""
 
+    def __init__(self, Y: Float[Tensor, "M D"], beta: float, lambda_: float, rank: int | None) -> None:
+        self.Y, self.beta, self.lambda_, self.penalty = Y, beta, lambda_, 0.0
+        if rank is None:
+            self.pivots, self.basis = torch.arange(len(Y), device=Y.device), gaussian_kernel(Y, Y, beta)
+            self.solve = self._exact
+        else:
+            self.basis, self.pivots = pivoted_cholesky(Y, beta, rank)
+            self.solve = self._low_rank
 
-def expectation(
-    moved: Float[Tensor, "M D"],
-    target: Float[Tensor, "N D"],
-    sigma2: float,
-    w: float = 0.0,  # share of outliers, 0 <= w < 1
-) -> tuple[Float[Tensor, "M"], Float[Tensor, "M D"], Float[Tensor, "N"], float]:
-    """The E-step: P1 = P 1, PX = P X, Pt1 = P' 1 of the posterior P (Eq. 6), and the mean log-likelihood of the targets.
+    def __call__(self, P1: Float[Tensor, "M"], PX: Float[Tensor, "M D"], sigma2: float) -> Float[Tensor, "M D"]:
+        motion, energy = self.solve(P1.sqrt()[:, None], PX - P1[:, None] * self.Y, self.lambda_ * sigma2)
+        self.penalty = self.lambda_ / 2 * float(energy)
+        return self.Y + motion
 
-    In the log domain, with the largest exponent of each target taken out, so that no target loses all its weight to
-    underflow. P is made block by block: memory O(M + N) and one block of 2^18 entries (2^26 on a GPU).
-    """
-    (M, D), N = moved.shape, len(target)
-    k = 0.5 / sigma2
-    ones = moved.new_ones(M, 1)
-    right = torch.cat([2 * k * moved, -k * moved.square().sum(1, keepdim=True), ones], 1).T.contiguous()  # (D + 2, M)
-    left = torch.cat([target, target.new_ones(N, 1), -k * target.square().sum(1, keepdim=True)], 1)
-    outlier = w / (1 - w) * M / N * (2 * math.pi * sigma2) ** (D / 2)
-    sums, weights, logs = moved.new_zeros(M, D + 1), [], []
-    step = max(1, (_ENTRIES_CUDA if moved.is_cuda else _ENTRIES) // M)
-    for i in range(0, N, step):
-        block = left[i : i + step] @ right
-        top = block.amax(1, keepdim=True)
-        total = block.sub_(top).exp_().sum(1, keepdim=True)
-        away = total + outlier * torch.exp(-top)  # at least 1
-        sums.addmm_(block.T, left[i : i + step, : D + 1] / away)
-        weights.append(total / away)
-        logs.append(away.log() + top)
-    mean_log = float(torch.cat(logs).double().mean()) + math.log((1 - w) / M) - D / 2 * math.log(2 * math.pi * sigma2)
-    return sums[:, D], sums[:, :D], torch.cat(weights)[:, 0], mean_log
+    def _exact(self, root: Tensor, pull: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+        A = root * self.basis * root.T
+        A.diagonal().add_(weight)
+        self.W = root * _solve(A, pull / root.clamp_min(1e-150))
+        motion = self.basis @ self.W
+        return motion, (self.W * motion).sum()
 
-# %% ../../nbs/registration/45_cpd.ipynb #efccdc08
-@dataclass(frozen=True)
+    def _low_rank(self, root: Tensor, pull: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+        L = root * self.basis
+        A = L.T @ L
+        A.diagonal().add_(weight)
+        z = _solve(A, self.basis.T @ pull)
+        self.W = torch.linalg.solve_triangular(self.basis[self.pivots].T, z, upper=True)
+        return self.basis @ z, z.square().sum()
+
+# %% ../../nbs/registration/45_cpd.ipynb #469487c3
+def _solve(A: Tensor, b: Tensor) -> Tensor:
+    """A^-1 b of a positive definite A by Cholesky; by LU where rounding has taken that property."""
+    factor, failed = torch.linalg.cholesky_ex(A)
+    return torch.linalg.solve(A, b) if bool(failed) else torch.cholesky_solve(b, factor)
+
+# %% ../../nbs/registration/45_cpd.ipynb #af836c47
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """Where the work is done: (x - center) / size, float64."""
+
+    source: Float[Tensor, "D"]  # centre of the source
+    target: Float[Tensor, "D"]
+    size: float  # input units a unit
+    radius: float  # root mean square distance to the centres, in units
+
+    @staticmethod
+    def of(source: Float[Tensor, "M D"], target: Float[Tensor, "N D"], normalize: bool) -> _Frame:
+        own, other = source.double().mean(0), target.double().mean(0)
+        squares = (source.double() - own).square().sum() + (target.double() - other).square().sum()
+        radius = float((squares / (len(source) + len(target))).sqrt())
+        return _Frame(own, other, radius, 1.0) if normalize else _Frame(own, own, 1.0, radius)
+
+# %% ../../nbs/registration/45_cpd.ipynb #0191ca6d
+@dataclass(frozen=True, eq=False)
 class Registration:
-    """What `register` found. Lengths in the unit of the input.
-
-    A map of the whole space: rigid and affine by `matrix`, non-rigid as z + shift + G(z, centers) W.
-    """
+    """What `register` found; lengths in the unit of the input. Non-rigid: T(z) = z + shift + G(z, centers) W."""
 
     kind: str  # nonrigid, rigid or affine
     points: Float[Tensor, "M D"]  # the source points, moved
-    sigma2: float  # variance of the mixture's Gaussians along one axis
+    sigma2: float  # variance of the Gaussians along one axis
     iterations: int
     converged: bool
-    likelihood: float  # mean log-likelihood of a target point at the last E-step, in normalised coordinates
-    history: tuple[float, ...]  # the same at every E-step
+    likelihood: float  # mean log-likelihood of a target at the last E-step, less the penalty on W a target; normalised unit
+    history: tuple[float, ...]  # the same of every E-step: it never falls
     matrix: Float[Tensor, "E E"] | None = None  # rigid, affine: (D + 1, D + 1), target = matrix source
     scale: float = 1.0  # rigid: the factor of size in `matrix`
-    shift: Float[Tensor, "D"] | None = None  # nonrigid: what centring took out, added to every point
-    centers: Float[Tensor, "K D"] | None = None  # nonrigid: the source points (exact), or the pivots of a low-rank fit
-    W: Float[Tensor, "K D"] | None = None  # nonrigid: weights of the kernels at `centers`
-    beta: float | None = None  # nonrigid: width of the kernel
+    shift: Float[Tensor, "D"] | None = None  # nonrigid: from centre to centre, added to every point
+    centers: Float[Tensor, "K D"] | None = None  # nonrigid: all source points (exact), or the pivots (low rank)
+    W: Float[Tensor, "K D"] | None = None  # nonrigid: weights of the Gaussians at `centers`
+    beta: float | None = None  # nonrigid: their width
 
     def displace(self, points: Float[Tensor, "P D"]) -> Float[Tensor, "P D"]:
-        """The found motion applied to any points, differentiable in them. Memory: blocks of 2^22 kernel values."""
+        """The found motion applied to any points; differentiable in them. Memory: blocks of 2^22 kernel values."""
         points = _cloud("points", points, like=self.points)
         if self.matrix is not None:
             return points @ self.matrix[:-1, :-1].T + self.matrix[:-1, -1]
         step = max(1, (1 << 22) // len(self.centers))
         return torch.cat([p + self.shift + gaussian_kernel(p, self.centers, self.beta) @ self.W for p in points.split(step)])
 
-# %% ../../nbs/registration/45_cpd.ipynb #d64544ce
-def _positive(name: str, value: float) -> None:
-    if not (isinstance(value, int | float) and 0 < value < math.inf):
-        raise InputError(f"{name} is {value!r}; give a positive number")
-
-
+# %% ../../nbs/registration/45_cpd.ipynb #d8224ce9
 def _cloud(name: str, x: Tensor, like: Tensor | None = None) -> Tensor:
     """`x`, known to be a set of finite points; of the dimension, type and device of `like` where it is given."""
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim != 2:
         what = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"{name} is {what}; give a float tensor of shape (points, coordinates)")
     if 0 in x.shape:
-        raise InputError(f"{name} is empty, {tuple(x.shape)}; give at least one point with at least one coordinate")
-    if not (good := x.isfinite().all(1)).all():
+        raise InputError(f"{name} is empty, {tuple(x.shape)}; give at least one point of at least one coordinate")
+    if not bool((good := x.detach().isfinite().all(1)).all()):
         raise InputError(f"{name}[{int((~good).nonzero()[0])}] holds NaN or infinity; remove such points")
     if like is not None and x.shape[1] != like.shape[1]:
-        raise InputError(f"{name} has {x.shape[1]} coordinates where the source has {like.shape[1]}; give points of one dimension")
+        raise InputError(f"{name} has {x.shape[1]} coordinates, the source {like.shape[1]}; give points of one dimension")
     if like is not None and (x.dtype, x.device) != (like.dtype, like.device):
-        raise InputError(f"{name} is {x.dtype} on {x.device}, the source {like.dtype} on {like.device}; give both alike, e.g. with .to(source)")
+        raise InputError(f"{name} is {x.dtype} on {x.device}, the source {like.dtype} on {like.device}; give {name}.to(source)")
     return x
 
-# %% ../../nbs/registration/45_cpd.ipynb #98cd914e
-@dataclass
-class _Frame:
-    """Where the work is done: (x - center) / size, in float64 for the small sums."""
 
-    source_center: Tensor
-    target_center: Tensor
-    size: float  # metres a unit
-    spread: float  # root mean square distance to the centre, in units
+def _extent(name: str, points: Tensor, flat: bool) -> None:
+    """Refuse a set whose points coincide and, unless `flat`, one within a plane or a line."""
+    spread = (points - points.mean(0)).double()
+    noise = 8 * torch.finfo(points.dtype).eps * float(points.abs().max())
+    if float(spread.abs().max()) <= noise:
+        raise InputError(f"the {len(points)} points of {name} coincide; give a set with extent")
+    if not flat and float(torch.linalg.eigvalsh(spread.T @ spread / len(points))[0]) <= noise**2:
+        raise InputError(f"{name} lies in a plane or a line, which leaves an affine map open; add points outside, or use kind='rigid'")
 
-    @staticmethod
-    def of(source: Tensor, target: Tensor, normalize: bool) -> _Frame:
-        own, other = source.double().mean(0), target.double().mean(0)
-        squares = (source.double() - own).square().sum() + (target.double() - other).square().sum()
-        radius = float((squares / (len(source) + len(target))).sqrt())
-        return _Frame(own, other, radius, 1.0) if normalize else _Frame(own, own, 1.0, radius)
-
-# %% ../../nbs/registration/45_cpd.ipynb #3915fbb0
-def _rigid(Y: Tensor, P1: Tensor, PX: Tensor, scale: bool) -> tuple[Tensor, Tensor]:
-    """Eq. 9 and Fig. 2: the best rotation (det +1), size and shift; returns A and t of x = A y + t."""
-    total = P1.sum()
-    mean_x, mean_y = PX.sum(0) / total, P1 @ Y / total
-    A = (PX - P1[:, None] * mean_x).T @ (Y - mean_y)
-    U, _, Vt = torch.linalg.svd(A)
-    flip = torch.ones(len(A), dtype=A.dtype, device=A.device)
-    flip[-1] = torch.linalg.det(U @ Vt).sign()
-    R = (U * flip) @ Vt
-    size = (A * R).sum() / (P1 @ (Y - mean_y).square().sum(1)) if scale else 1.0
-    return size * R, mean_x - size * R @ mean_y
-
-
-def _affine(Y: Tensor, P1: Tensor, PX: Tensor, scale: bool) -> tuple[Tensor, Tensor]:
-    """Fig. 3: weighted least squares; returns A and t of x = A y + t."""
-    total = P1.sum()
-    mean_x, mean_y = PX.sum(0) / total, P1 @ Y / total
-    Y = Y - mean_y
-    A = torch.linalg.solve(Y.T @ (P1[:, None] * Y), Y.T @ (PX - P1[:, None] * mean_x)).T
-    return A, mean_x - A @ mean_y
-
-# %% ../../nbs/registration/45_cpd.ipynb #df27b2b0
-class _Field:
-    """The non-rigid M-step (Eq. 22): the displacement at the source, from the whole of G or from L L'."""
-
-    def __init__(self, Y: Tensor, beta: float, lambda_: float, rank: int | None) -> None:
-        self.Y, self.beta, self.lambda_, self.rank = Y, beta, lambda_, rank
-        if rank is None:
-            self.centers, self.G = Y, gaussian_kernel(Y, Y, beta)
-        else:
-            self.L, self.pivots = pivoted_cholesky(Y, beta, rank)
-            self.centers = Y[self.pivots]
-        self.W, self.penalty = torch.zeros_like(self.centers), 0.0
-
-    def __call__(self, P1: Tensor, PX: Tensor, sigma2: float) -> Tensor:
-        root = P1.sqrt()[:, None]
-        pull = (PX - P1[:, None] * self.Y) / root.clamp_min(1e-150)  # sqrt(P1) times (where it is drawn to, less where it is)
-        basis = root * (self.G * root.T if self.rank is None else self.L)
-        A = basis if self.rank is None else basis.T @ basis
-        A.diagonal().add_(self.lambda_ * sigma2)
-        z = _solve(A, pull if self.rank is None else basis.T @ pull)
-        if self.rank is None:
-            self.W = root * z
-            moved = self.G @ self.W
-            self.penalty = self.lambda_ / 2 * float((self.W * moved).sum())
-        else:
-            self.W = torch.linalg.solve_triangular(self.L[self.pivots].T, z, upper=True)
-            moved = self.L @ z
-            self.penalty = self.lambda_ / 2 * float(z.square().sum())
-        return self.Y + moved
-
-
-def _solve(A: Tensor, b: Tensor) -> Tensor:
-    """A^-1 b of a positive definite A, by Cholesky; by LU where rounding has taken that property."""
-    factor, failed = torch.linalg.cholesky_ex(A)
-    return torch.linalg.solve(A, b) if bool(failed) else torch.cholesky_solve(b, factor)
-
-# %% ../../nbs/registration/45_cpd.ipynb #f067c408
+# %% ../../nbs/registration/45_cpd.ipynb #3221f6c4
 KINDS = ("nonrigid", "rigid", "affine")
-EXACT = 1000  # rank="auto": up to so many source points G is used whole
+EXACT = 500  # rank="auto": up to so many source points the whole of G is used,
+MOST = 1000  # beyond, so many columns at most
 
 
+def _rank(rank: int | str | None, count: int) -> int | None:
+    """Columns of L at most, None for all of G."""
+    if rank == "auto":
+        return None if count <= EXACT else MOST
+    if rank is not None and not (isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1):
+        raise InputError(f"rank is {rank!r}; give 'auto', None for all of G, or a whole number from 1")
+    return rank
+
+
+def _check(kind: str, w: float, beta: float, lambda_: float, max_iterations: int, tolerance: float) -> None:
+    if kind not in KINDS:
+        raise InputError(f"kind {kind!r} is not known{nearest(str(kind), KINDS)}")
+    if not (isinstance(w, int | float) and 0 <= w < 1):
+        raise InputError(f"w is {w!r}; give the share of outliers, from 0 to below 1")
+    _positive("beta", beta), _positive("lambda_", lambda_)
+    if not (isinstance(max_iterations, int) and max_iterations >= 1):
+        raise InputError(f"max_iterations is {max_iterations!r}; give a whole number from 1")
+    if not (isinstance(tolerance, int | float) and 0 <= tolerance < math.inf):
+        raise InputError(f"tolerance is {tolerance!r}; give a small positive number, or 0 for all iterations")
+
+# %% ../../nbs/registration/45_cpd.ipynb #20d91938
 @torch.no_grad()
 def register(
     source: Float[Tensor, "M D"],  # moves
     target: Float[Tensor, "N D"],  # stays
     kind: str = "nonrigid",  # nonrigid, rigid or affine
     *,
-    w: float = 0.1,  # share of the target that is outliers, 0 <= w < 1
-    beta: float = 2.0,  # nonrigid: width of the kernel, in units of the normalised sets (root mean square radii)
+    w: float = 0.1,  # share of outliers in the target, 0 <= w < 1
+    beta: float = 2.0,  # nonrigid: width of the kernel, in root mean square radii (normalize=False: in the input's unit)
     lambda_: float = 2.0,  # nonrigid: weight of smoothness
     scale: bool = True,  # rigid: let the size change too
-    normalize: bool = True,  # centre both sets, divide both by their common root mean square radius
-    rank: int | str | None = "auto",  # nonrigid: None for all of G, a number for so many columns at most
+    normalize: bool = True,  # centre both sets, divide them by their common root mean square radius
+    rank: int | str | None = "auto",  # nonrigid: None for all of G, at most so many columns of L, "auto": None up to 500 points
     max_iterations: int = 100,
-    tolerance: float = 1e-5,  # stop when the mean log-likelihood changes by less, relative to its size (or to 1)
+    tolerance: float = 1e-5,  # stop when the log-likelihood a target changes by less, relative to its size or to 1
     progress: bool = False,  # a line on stderr
 ) -> Registration:
-    """Coherent point drift: the source as the centres of a Gaussian mixture, fitted to the target by EM.
+    """Coherent point drift (Myronenko and Song 2010, Fig. 2-4): the source, as the centres of a Gaussian mixture, fitted to the target.
 
-    Myronenko and Song, *Point set registration: coherent point drift* (2010), Fig. 2 (rigid), 3 (affine) and 4 (non-rigid).
-    Memory: 2^18 pairs at a time and, for non-rigid, M^2 (exact) or M x rank numbers in float64. Raises InputError for sets that
-    are empty, not finite, of different dimension, or all one point, and for settings out of range.
+    Draws no random numbers. Memory: one block of the E-step and, non-rigid, M^2 (all of G) or M R numbers of float64. Raises
+    InputError for sets that are empty, not finite, of different dimension or a single place, and for settings out of range.
     """
     _cloud("source", source), _cloud("target", target, like=source)
-    rank = _settings(source, kind, w, beta, lambda_, rank, max_iterations, tolerance)
+    _check(kind, w, beta, lambda_, max_iterations, tolerance)
+    rank = _rank(rank, len(source))
+    _extent("source", source, kind != "affine"), _extent("target", target, True)
     frame = _Frame.of(source, target, normalize)
-    X, Y = (target.double() - frame.target_center) / frame.size, (source.double() - frame.source_center) / frame.size
-    _spread(source, Y, kind), _spread(target, X, "target")
-    lower = X.to(source.dtype)
-    sigma2 = float((X.square().sum() / len(X) + Y.square().sum() / len(Y) - 2 * X.mean(0) @ Y.mean(0)) / X.shape[1])
-    least = 8 * torch.finfo(source.dtype).eps * frame.spread**2  # below it distances are rounding
-    field = _Field(Y, beta, lambda_, rank) if kind == "nonrigid" else None
-    fit, moved, history, converged = {"rigid": _rigid, "affine": _affine}.get(kind), Y, [], False
-    squares = X.square().sum(1)
+    X, Y = (target.double() - frame.target) / frame.size, (source.double() - frame.source) / frame.size
+    step = _Field(Y, beta, lambda_, rank) if kind == "nonrigid" else _Linear(Y, kind == "rigid", scale)
+    moved, sigma2, history, converged = _drift(X, Y, step, source.dtype, frame.radius, w, max_iterations, tolerance, progress)
+    return _back(kind, source, frame, step, moved, sigma2, history, converged)
+
+# %% ../../nbs/registration/45_cpd.ipynb #1d66d1fd
+def _drift(X, Y, step, dtype, radius, w, max_iterations, tolerance, progress) -> tuple[Tensor, float, list[float], bool]:
+    """EM until the likelihood stands still: moved points, sigma^2, the likelihoods, and whether it does."""
+    (N, D), M = X.shape, len(Y)
+    squares, given, moved = X.square().sum(1), X.to(dtype), Y
+    sigma2 = float(squares.mean() + Y.square().sum() / M - 2 * X.mean(0) @ Y.mean(0)) / D  # of all pairs
+    least = 8 * torch.finfo(dtype).eps * radius**2
+    history, converged = [], False
     while len(history) < max_iterations and not converged:
-        P1, PX, Pt1, likelihood = expectation(moved.to(source.dtype), lower, sigma2, w)
+        P1, PX, Pt1, likelihood = expectation(moved.to(dtype), given, sigma2, w)
         P1, PX, Pt1 = P1.double(), PX.double(), Pt1.double()
-        history.append(likelihood - (field.penalty / len(X) if field else 0.0))
-        if field:
-            moved = field(P1, PX, sigma2)
-        else:
-            A, t = fit(Y, P1, PX, scale)
-            moved = Y @ A.T + t
-        sigma2 = float((Pt1 @ squares - 2 * (PX * moved).sum() + P1 @ moved.square().sum(1)) / (P1.sum() * X.shape[1]))
-        converged = sigma2 <= least or (len(history) > 1 and abs(history[-1] - history[-2]) <= tolerance * max(1.0, abs(history[-1])))
-        sigma2 = max(sigma2, least)
+        if not float(P1.sum()) > 0:
+            raise InputError(f"every target counts as an outlier after {len(history)} iterations; lower w={w}, or use normalize=True")
+        history.append(likelihood - step.penalty / N)
+        moved = step(P1, PX, sigma2)
+        rest = Pt1 @ squares - 2 * (PX * moved).sum() + P1 @ moved.square().sum(1)
+        sigma2 = max(float(rest / (P1.sum() * D)), least)
+        still = len(history) > 1 and abs(history[-1] - history[-2]) <= tolerance * max(1.0, abs(history[-1]))
+        converged = tolerance > 0 and (still or sigma2 == least)
         if progress:
-            _line(kind, history, max_iterations, sigma2, converged)
-    return _result(kind, source, frame, moved, sigma2, history, converged, field, None if field else (A, t))
+            end = "\n" if converged or len(history) == max_iterations else ""
+            line = f"\r{len(history)}/{max_iterations}, sigma {sigma2**0.5:.2e}, log-likelihood {history[-1]:.5f}"
+            print(line, end=end, file=sys.stderr, flush=True)
+    return moved, sigma2, history, converged
 
-# %% ../../nbs/registration/45_cpd.ipynb #b8be4790
-def _settings(source, kind, w, beta, lambda_, rank, max_iterations, tolerance) -> int | None:
-    """Check them; returns the rank as a number, or None for all of G."""
-    if kind not in KINDS:
-        raise InputError(f"kind {kind!r} is not known{nearest(str(kind), KINDS)}")
-    if not (isinstance(w, int | float) and 0 <= w < 1):
-        raise InputError(f"w is {w!r}; give a share of outliers from 0 to below 1")
-    _positive("beta", beta), _positive("lambda_", lambda_)
-    if not (isinstance(max_iterations, int) and max_iterations >= 1):
-        raise InputError(f"max_iterations is {max_iterations!r}; give a whole number, at least 1")
-    if not (isinstance(tolerance, int | float) and 0 <= tolerance < math.inf):
-        raise InputError(f"tolerance is {tolerance!r}; give 0 (all iterations) or a small positive number")
-    if rank == "auto":
-        return None if len(source) <= EXACT else 300
-    if rank is not None and not (isinstance(rank, int) and rank >= 1):
-        raise InputError(f"rank is {rank!r}; give 'auto', None for all of G, or a whole number, at least 1")
-    return rank
-
-
-def _spread(points: Tensor, centered: Tensor, kind: str) -> None:
-    """Refuse a set whose points coincide and, for an affine map, a source without extent in some direction."""
-    name = "target" if kind == "target" else "source"
-    sizes = torch.linalg.svdvals(centered - centered.mean(0))
-    noise = 64 * torch.finfo(points.dtype).eps * max(float(points.abs().max()) * len(points) ** 0.5, 1e-300)
-    if float(sizes[0]) == 0:
-        raise InputError(f"all {len(points)} points of {name} are the same; give a set with extent")
-    if kind == "affine" and (len(points) <= points.shape[1] or float(sizes[-1]) <= 1e-12 * float(sizes[0])):
-        raise InputError("source lies in a plane or a line, which leaves an affine map open; use kind='rigid', or add points outside")
-
-
-def _line(kind: str, history: list[float], most: int, sigma2: float, done: bool) -> None:
-    print(f"\r{kind}: {len(history)}/{most}, sigma {sigma2**0.5:.2e}, log-likelihood {history[-1]:.6f}", end="\n" if done or len(history) == most else "", file=sys.stderr, flush=True)
-
-
-def _result(kind, source, frame, moved, sigma2, history, converged, field, map_) -> Registration:
-    """Back in the unit and the type of the input."""
-    to = {"dtype": source.dtype, "device": source.device}
-    known = {"sigma2": sigma2 * frame.size**2, "iterations": len(history), "converged": converged, "likelihood": history[-1], "history": tuple(history)}
-    points = (frame.size * moved + frame.target_center).to(**to)
-    if field:
-        shift = frame.target_center - frame.source_center
-        centers = source if field.rank is None else source[field.pivots]
-        return Registration(kind, points, **known, shift=shift.to(**to), centers=centers, W=(frame.size * field.W).to(**to), beta=field.beta * frame.size)
-    A, t = map_
-    matrix = torch.eye(len(A) + 1, dtype=A.dtype, device=A.device)
-    matrix[:-1, :-1], matrix[:-1, -1] = A, frame.size * t + frame.target_center - A @ frame.source_center
-    size = float(torch.linalg.det(A).abs()) ** (1 / len(A)) if kind == "rigid" else 1.0
-    return Registration(kind, points, **known, matrix=matrix.to(**to), scale=size)
+# %% ../../nbs/registration/45_cpd.ipynb #7e2e82e8
+def _back(kind, source, frame, step, moved, sigma2, history, converged) -> Registration:
+    """In the unit, the type and the place of the input."""
+    to = {"dtype": source.dtype}
+    points = (frame.size * moved + frame.target).to(**to)
+    known = {"iterations": len(history), "converged": converged, "likelihood": history[-1], "history": tuple(history)}
+    if kind == "nonrigid":
+        field = {"shift": frame.target - frame.source, "W": frame.size * step.W}
+        field = {name: value.to(**to) for name, value in field.items()}
+        field |= {"centers": source[step.pivots], "beta": step.beta * frame.size}
+        return Registration(kind, points, sigma2 * frame.size**2, **known, **field)
+    matrix = torch.eye(len(step.A) + 1, dtype=torch.float64, device=source.device)
+    matrix[:-1, :-1] = step.A
+    matrix[:-1, -1] = frame.size * step.t + frame.target - step.A @ frame.source
+    return Registration(kind, points, sigma2 * frame.size**2, **known, matrix=matrix.to(**to), scale=step.size)
