@@ -161,11 +161,11 @@ def watertight(mesh: Mesh, resolution: int = 64) -> Mesh:
         raise InputError("mesh has all its vertices at one place, so it has no inside; give one with extent")
     mesh64 = Mesh(mesh.vertices.detach().double(), mesh.faces)
     samples, origin = _grid((low + high).double() / 2, (high - low).double(), cell)
-    distance = MeshSDF(mesh64).closest(samples)[2] - CLOSING * cell
+    distance = MeshSDF(mesh64, backend="torch").closest(samples)[2] - CLOSING * cell
     regions, _ = ndimage.label((distance > 0).cpu().numpy())
     enclosed = torch.from_numpy((regions > 0) & (regions != regions[0, 0, 0])).to(distance.device)
     thick = marching_cubes(torch.where(enclosed, -distance, distance), spacing=cell, origin=origin)
-    field = MeshSDF(thick)(samples) + CLOSING * cell
+    field = MeshSDF(thick, backend="torch")(samples) + CLOSING * cell
     if not bool((field < 0).any()):
         raise InputError(f"mesh encloses nothing at resolution {resolution}; it is thinner than a cell, give more of them")
     closed = _largest(marching_cubes(field, spacing=cell, origin=origin))
@@ -196,7 +196,7 @@ def _colors(source: Mesh, plain: Mesh, at: Float[Tensor, "V 3"]) -> Float[Tensor
     """The albedo of `source` at its points nearest to `at`; None where it has no colour at all. `plain`: its triangles alone."""
     if source.colors is None and source.face_colors is None and not source.textures:
         return None
-    where, face, _ = MeshSDF(plain).closest(at)
+    where, face, _ = MeshSDF(plain, backend="torch").closest(at)
     corners = plain.triangles[face]
     weights = _barycentrics(where, corners).to(source.vertices)
     colors = torch.ones_like(weights)
