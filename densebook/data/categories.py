@@ -240,7 +240,7 @@ def deform(mesh: Mesh, axis: int, parts: Sequence[float], generator: torch.Gener
 
     `parts`: where the parts begin and end along `axis`, in metres, rising. Each part gets its own length along the axis and
     its own width across it, up to 20 % (times `strength`) more or less, blended at the borders. Then a lattice of 3 x 3 x 3
-    control points around the mesh moves at random, with a standard deviation of 2 % of its sides (free-form deformation
+    control points around the mesh moves at random, with a standard deviation of 1.2 % of its sides (free-form deformation
     with Bernstein polynomials, Sederberg and Parry 1986). Smooth, and without folds for strength up to 1.
     Raises InputError for parts that do not rise.
     """
@@ -252,7 +252,7 @@ def deform(mesh: Mesh, axis: int, parts: Sequence[float], generator: torch.Gener
     factors = torch.exp(0.18 * strength * (2 * torch.rand(2, len(borders) - 1, generator=generator, dtype=torch.float64) - 1))
     along = x[:, axis] - (x[:, axis].min() - borders[0])
     x = _scaled(x, axis, along, borders, factors)
-    x = x + _cage(x, 0.02 * strength * torch.randn(3, 3, 3, 3, generator=generator, dtype=torch.float64))
+    x = x + _cage(x, 0.012 * strength * torch.randn(3, 3, 3, 3, generator=generator, dtype=torch.float64))
     return replace(mesh, vertices=x.to(mesh.vertices), normals=None)
 
 
