@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -17,7 +18,8 @@ from ..geometry import poses
 from ..render.cameras import Camera
 
 # %% auto #0
-__all__ = ['pixel_centers', 'sample_mask', 'depth_at', 'lift', 'match_depth', 'match_surface', 'Pairs', 'pairs']
+__all__ = ['pixel_centers', 'sample_mask', 'motions', 'augment', 'match_grid', 'depth_at', 'lift', 'match_depth', 'match_surface',
+           'Pairs', 'pairs', 'relative_pose', 'find_wrong']
 
 # %% ../../nbs/don/20_correspondences.ipynb #81f20f99
 def _random(shape: tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:
@@ -56,7 +58,102 @@ def sample_mask(
     chosen = _random((len(v),), generator, mask).topk(count).indices
     return torch.stack([u[chosen], v[chosen]], dim=1) + 0.5
 
-# %% ../../nbs/don/20_correspondences.ipynb #fbe6bd2e
+# %% ../../nbs/don/20_correspondences.ipynb #af73062e
+def motions(
+    degrees: float = 90.0,  # largest turn of the affine motion, either way
+    translate: float = 0.3,  # largest shift, as a share of height and width
+    scale: tuple[float, float] = (0.75, 1.25),
+    distortion: float = 0.5,  # of the perspective motion: how far a corner may move, as a share of half the picture
+):
+    """The motions of the paper as one torchvision transform: an affine one (half of the time), a perspective one, or none.
+
+    Bilinear, and -1 beyond the border: what `augment` asks of a transform.
+    """
+    from torchvision.transforms import v2
+
+    bilinear = {"interpolation": v2.InterpolationMode.BILINEAR, "fill": -1.0}
+    affine = v2.RandomAffine(degrees, (translate, translate), scale, **bilinear)
+    return v2.RandomChoice([affine, v2.RandomPerspective(distortion, p=1.0, **bilinear), v2.Identity()], p=[0.5, 0.25, 0.25])
+
+# %% ../../nbs/don/20_correspondences.ipynb #38e01c0d
+def _moved(stack: Tensor, transform, generator: torch.Generator | None) -> Tensor:
+    """The stack through the transform, with random numbers that follow from `generator`; the global one is left as it was."""
+    if generator is None:
+        return transform(stack)
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+    try:
+        return transform(stack)
+    finally:
+        torch.set_rng_state(before)
+
+
+def augment(
+    image: Float[Tensor, "C H W"],
+    mask: Bool[Tensor, "H W"],
+    generator: torch.Generator | None = None,
+    transform=None,  # a torchvision v2 transform with fill=-1, bilinear; None: `motions()`
+    background: Float[Tensor, "C H W"] | None = None,  # stands behind the object; None: coloured noise
+) -> tuple[Float[Tensor, "C H W"], Bool[Tensor, "H W"], Float[Tensor, "2 H W"]]:
+    """A moved copy: image before another background, mask, and the grid that says which (u, v) of the original each pixel shows.
+
+    The grid is NaN where the copy shows what is beyond the original's border, and exact to rounding elsewhere. Image, mask
+    and grid go through the transform as one stack. Memory: C + 4 values a pixel, a few times. Raises InputError for a mask
+    of another size or type, and for a background of another size.
+    """
+    if tuple(_checked_mask(mask).shape) != tuple(image.shape[1:]):
+        raise InputError(f"mask has shape {tuple(mask.shape)} but the image is {tuple(image.shape[1:])}; give the mask of that image")
+    if background is None:
+        coarse = torch.rand(1, len(image), 6, 8, generator=generator, device=generator.device if generator else "cpu").to(image)
+        background = F.interpolate(coarse, size=mask.shape, mode="bicubic").clamp(0, 1)[0]
+    if background.shape != image.shape:
+        raise InputError(f"background has shape {tuple(background.shape)} but the image {tuple(image.shape)}; give one of that shape")
+    grid = pixel_centers(mask.shape, image)
+    stack = torch.cat([image, mask[None].to(image), grid, torch.ones_like(grid[:1])])
+    moved = _moved(stack, transform or motions(), generator)
+    inside = moved[-1] > 0.999  # between pixels that are all inside
+    shown = inside & (moved[-4] > 0.5)
+    return torch.where(shown, moved[:-4], background), shown, torch.where(inside, moved[-3:-1], torch.nan)
+
+# %% ../../nbs/don/20_correspondences.ipynb #802133b0
+def _slopes(grid: Float[Tensor, "2 H W"], index: Int[Tensor, "N"]) -> Float[Tensor, "N 2 2"]:
+    """d(grid) / d(u, v) at pixels by central differences, one-sided beside what is not known."""
+    padded = F.pad(grid, (1, 1, 1, 1), value=torch.nan).flatten(1)
+    wide = grid.shape[2] + 2
+    center = (index // grid.shape[2] + 1) * wide + index % grid.shape[2] + 1
+    columns = []
+    for step in (1, wide):
+        ahead, behind = padded[:, center + step] - padded[:, center], padded[:, center] - padded[:, center - step]
+        both = torch.where(ahead.isnan(), behind, ahead), torch.where(behind.isnan(), ahead, behind)
+        columns.append((both[0] + both[1]) / 2)
+    return torch.stack(columns, dim=-1).transpose(0, 1)
+
+
+def match_grid(
+    grid_b: Float[Tensor, "2 H W"],  # of `augment`: the original's (u, v) at each pixel of the copy
+    uv_a: Float[Tensor, "N 2"],  # places in the original
+) -> tuple[Float[Tensor, "N 2"], Bool[Tensor, "N"]]:
+    """Where the copy shows the places `uv_a` of the original, between pixels, and whether it does at all.
+
+    Nearest grid value, then one Newton step. Memory: 40 MB and 20 bytes a pixel, whatever N. Raises InputError for another
+    shape of the grid.
+    """
+    if grid_b.ndim != 3 or len(grid_b) != 2:
+        raise InputError(f"grid_b has shape {tuple(grid_b.shape)}; give the grid (2, H, W) that augment returns")
+    known = grid_b[0].isfinite().flatten().nonzero()[:, 0]
+    if not len(known):
+        return torch.full_like(uv_a, torch.nan), torch.zeros(len(uv_a), dtype=torch.bool, device=uv_a.device)
+    values = grid_b.flatten(1)[:, known]
+    runs = uv_a.split(max(1, 2**21 // len(known)))
+    nearest = torch.cat([((values[0] - uv[:, :1]) ** 2 + (values[1] - uv[:, 1:]) ** 2).argmin(1) for uv in runs])
+    index, slopes = known[nearest], _slopes(grid_b, known[nearest])
+    sound = slopes.det().abs() > 1e-6
+    slopes = torch.where(sound[:, None, None], slopes, torch.eye(2).to(slopes))
+    step = torch.linalg.solve(slopes, uv_a - values[:, nearest].T)
+    uv = torch.stack([index % grid_b.shape[2], index // grid_b.shape[2]], 1) + 0.5 + step
+    return uv, sound & (step.abs() <= 0.6).all(1)
+
+# %% ../../nbs/don/20_correspondences.ipynb #e23ba504
 def _pixel(uv: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Row-major index of the pixel that holds uv (P, M, 2), cut to the picture, and whether it is inside."""
     height, width = size
@@ -71,7 +168,7 @@ def _depth_at(depth: Float[Tensor, "P H W"], uv: Float[Tensor, "P M 2"]) -> Floa
     nearest = flat.gather(1, index) * inside
     low = (uv.nan_to_num() - 0.5).floor()
     share = uv.nan_to_num() - 0.5 - low
-    total, count, lowest, highest = 0.0, 0, nearest, nearest
+    total, lowest, highest = 0.0, nearest, nearest
     for dv in (0, 1):
         for du in (0, 1):
             corner, there = _pixel(low + low.new_tensor([du + 0.5, dv + 0.5]), size)
@@ -93,7 +190,7 @@ def depth_at(
     """
     return _depth_at(depth[None], uv[None])[0]
 
-# %% ../../nbs/don/20_correspondences.ipynb #edd348d1
+# %% ../../nbs/don/20_correspondences.ipynb #92026afc
 def lift(
     uv: Float[Tensor, "*batch 2"],
     depth: Float[Tensor, "*batch"],  # along z, metres
@@ -116,7 +213,7 @@ def _seen(points: Tensor, K: Tensor, T: Tensor, depth: Tensor, tolerance: float)
     visible = front & (found > 0) & ((found - z).abs() <= tolerance)
     return torch.where(front[..., None], uv, torch.nan), visible
 
-
+# %% ../../nbs/don/20_correspondences.ipynb #cd2e1f57
 def match_depth(
     uv_a: Float[Tensor, "N 2"],
     depth_a: Float[Tensor, "H W"],  # metres, 0 where it is not known
@@ -138,7 +235,7 @@ def match_depth(
     uv, visible = _seen(points[None], camera_b.K[None], camera_b.cam_from_world[None], depth_b[None], tolerance)
     return uv[0], visible[0] & (z > 0)
 
-# %% ../../nbs/don/20_correspondences.ipynb #d69ce651
+# %% ../../nbs/don/20_correspondences.ipynb #f2cc561e
 def _known_faces(views: Views, caps: Caps) -> None:
     if len(views) and int(views.instance.max()) >= len(caps):
         raise InputError(f"views show instance {int(views.instance.max())} but caps has {len(caps)}; give the caps that were rendered")
@@ -153,7 +250,7 @@ def _surface(views: Views, a: Tensor, b: Tensor, uv_a: Tensor, caps: Caps) -> tu
     weights = views.barycentrics[a].flatten(1, 2).gather(1, index[..., None].expand(*index.shape, 3))
     return caps.points(views.instance[b][:, None].expand_as(face), face.clamp_min(0), weights), inside & (face >= 0)
 
-
+# %% ../../nbs/don/20_correspondences.ipynb #1de45bbb
 def match_surface(
     uv_a: Float[Tensor, "N 2"],  # pixel centres: face and barycentrics are known there
     views: Views,
@@ -220,7 +317,7 @@ def _draw_matches(views: Views, a: Tensor, b: Tensor, matches: int, caps: Caps |
     valid = visible.gather(1, order)
     return Pairs(a, b, uv_a, torch.where(valid[..., None], uv_b, 0.0), valid)
 
-
+# %% ../../nbs/don/20_correspondences.ipynb #fca511c7
 def pairs(
     views: Views,
     count: int,  # pairs
@@ -253,3 +350,54 @@ def pairs(
         again = _draw_matches(views, *_draw_pairs(allowed, len(poor), generator), matches, caps, generator, tolerance)
         found = Pairs(**{f.name: getattr(found, f.name).index_copy(0, poor, getattr(again, f.name)) for f in fields(Pairs)})
     return found
+
+# %% ../../nbs/don/20_correspondences.ipynb #13ac4d24
+def relative_pose(
+    uv_a: Float[Tensor, "*batch N 2"],
+    depth_a: Float[Tensor, "*batch N"],  # at the matches, metres
+    uv_b: Float[Tensor, "*batch N 2"],
+    depth_b: Float[Tensor, "*batch N"],
+    K_a: Float[Tensor, "*#batch 3 3"],
+    K_b: Float[Tensor, "*#batch 3 3"] | None = None,  # None: K_a
+    valid: Bool[Tensor, "*batch N"] | None = None,  # which matches count; None: all
+) -> Float[Tensor, "*batch 4 4"]:
+    """B's camera from A's: the rigid motion that takes the points that A sees to those that B sees (Kabsch 1976).
+
+    Differentiable in positions and depths. Raises InputError where fewer than 3 matches count.
+    """
+    count = valid.sum(-1) if valid is not None else torch.tensor(uv_a.shape[-2])
+    if int(count.min()) < 3:
+        raise InputError(f"{int(count.min())} matches count, but a motion needs 3 or more that do not lie on a line; find more matches")
+    a = lift(uv_a, depth_a, K_a[..., None, :, :])
+    b = lift(uv_b, depth_b, (K_a if K_b is None else K_b)[..., None, :, :])
+    return poses.kabsch(a, b, None if valid is None else valid.to(a))
+
+# %% ../../nbs/don/20_correspondences.ipynb #02deb501
+def find_wrong(
+    points_a: Float[Tensor, "N 3"],  # in A's frame, metres: `lift`
+    points_b: Float[Tensor, "N 3"],  # in B's frame
+    tolerance: float = 0.005,  # metres that a right match may be off
+    tries: int = 256,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, "4 4"], Bool[Tensor, "N"]]:
+    """The motion from A to B that most matches obey, and which matches do not: they are off by more than the tolerance.
+
+    Finds the motion with more than 99.9 % probability while at least a third of the matches are right. Memory: 60 bytes a
+    match and try. Raises InputError for fewer than 3 matches and where no motion fits more than the three it was made from.
+    """
+    if len(points_a) != len(points_b) or len(points_a) < 3:
+        raise InputError(f"there are {len(points_a)} and {len(points_b)} points; give as many of both, 3 or more")
+    triple = _random((tries, len(points_a)), generator, points_a).topk(3, dim=1).indices
+    T = poses.kabsch(points_a[triple], points_b[triple])
+
+    def off(T: Tensor) -> Tensor:
+        return (points_a @ T[..., :3, :3].mT + T[..., None, :3, 3] - points_b).norm(dim=-1)
+
+    right = off(T) <= tolerance
+    T, right = T[right.sum(1).argmax()], right[right.sum(1).argmax()]
+    for _ in range(2):
+        if int(right.sum()) < min(4, len(points_a)):
+            raise InputError(f"no motion fits more than 3 of {len(points_a)} matches within {tolerance} m; are these one rigid object?")
+        T = poses.kabsch(points_a, points_b, right.to(points_a))
+        right = off(T) <= tolerance
+    return T, ~right
