@@ -214,6 +214,28 @@ def _seen(points: Tensor, K: Tensor, T: Tensor, depth: Tensor, tolerance: float)
     return torch.where(front[..., None], uv, torch.nan), visible
 
 # %% ../../nbs/don/20_correspondences.ipynb #cd2e1f57
+def _facing(depth: Tensor, uv: Tensor, K: Tensor, T: Tensor, eye: Tensor) -> Tensor:
+    """Whether the surface that depth (P, H, W) shows at uv (P, M, 2) turns its seen side to the point `eye` (P, 3) in the world.
+
+    The tangents go to the neighbour whose depth is nearer, so that they stay on the surface beside an edge.
+    """
+    size, flat = depth.shape[1:], depth.flatten(1)
+
+    def point(du: int, dv: int) -> Tensor:
+        at = uv + uv.new_tensor([du, dv])
+        index, inside = _pixel(at, size)
+        return lift(at, flat.gather(1, index) * inside, K[:, None])
+
+    here, tangents = point(0, 0), []
+    for du, dv in ((1, 0), (0, 1)):
+        ahead, behind = point(du, dv) - here, here - point(-du, -dv)
+        tangents.append(torch.where((ahead[..., 2:].abs() < behind[..., 2:].abs()), ahead, behind))
+    normal = torch.linalg.cross(*tangents)
+    normal = -normal * (normal * here).sum(-1, keepdim=True).sign()
+    towards = (eye[:, None] @ T[:, :3, :3].mT + T[:, None, :3, 3]) - here
+    return (normal * towards).sum(-1) > 0
+
+
 def match_depth(
     uv_a: Float[Tensor, "N 2"],
     depth_a: Float[Tensor, "H W"],  # metres, 0 where it is not known
@@ -224,8 +246,8 @@ def match_depth(
 ) -> tuple[Float[Tensor, "N 2"], Bool[Tensor, "N"]]:
     """Where B sees the surface points that A sees at `uv_a`, and whether it does: through depth and two known cameras.
 
-    Points without depth, outside B's picture or hidden there are not visible; their uv may be NaN. Raises InputError for
-    depth of another size than its camera's.
+    Points without depth, outside B's picture, hidden there, or whose surface turns its other side to B are not visible;
+    their uv may be NaN. Raises InputError for depth of another size than its camera's.
     """
     for name, depth, camera in (("depth_a", depth_a, camera_a), ("depth_b", depth_b, camera_b)):
         if tuple(depth.shape) != camera.size:
@@ -233,7 +255,8 @@ def match_depth(
     z = depth_at(depth_a, uv_a)
     points = camera_a.unproject(uv_a, z)
     uv, visible = _seen(points[None], camera_b.K[None], camera_b.cam_from_world[None], depth_b[None], tolerance)
-    return uv[0], visible[0] & (z > 0)
+    facing = _facing(depth_a[None], uv_a[None], camera_a.K[None], camera_a.cam_from_world[None], camera_b.center[None])
+    return uv[0], (visible & facing)[0] & (z > 0)
 
 # %% ../../nbs/don/20_correspondences.ipynb #f2cc561e
 def _known_faces(views: Views, caps: Caps) -> None:
@@ -243,12 +266,23 @@ def _known_faces(views: Views, caps: Caps) -> None:
         raise InputError("views name no face at any pixel, as views read from files do; render them, or match by depth")
 
 
+def _eyes(T: Tensor) -> Tensor:
+    """Where cameras stand in the world."""
+    return -(T[:, :3, :3].mT @ T[:, :3, 3:])[..., 0]
+
+
 def _surface(views: Views, a: Tensor, b: Tensor, uv_a: Tensor, caps: Caps) -> tuple[Tensor, Tensor]:
-    """The places that views `a` (P,) see at uv_a (P, M, 2), on the instances of views `b`; and whether there is a surface."""
+    """The places that views `a` (P,) see at uv_a (P, M, 2), on the instances of views `b`; and whether B could see that side of it."""
     index, inside = _pixel(uv_a, views.size)
-    face = views.face[a].flatten(1).gather(1, index)
+    face = views.face[a].flatten(1).gather(1, index).long()
     weights = views.barycentrics[a].flatten(1, 2).gather(1, index[..., None].expand(*index.shape, 3))
-    return caps.points(views.instance[b][:, None].expand_as(face), face.clamp_min(0), weights), inside & (face >= 0)
+    sides, points = [], None
+    for k in (a, b):
+        corners = caps.vertices[views.instance[k][:, None, None], caps.faces[face.clamp_min(0)]]
+        points = (corners * weights[..., None]).sum(-2)
+        normal = torch.linalg.cross(corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :])
+        sides.append((normal * (_eyes(views.cam_from_world[k])[:, None] - points)).sum(-1) > 0)
+    return points, inside & (face >= 0) & (sides[0] == sides[1])
 
 # %% ../../nbs/don/20_correspondences.ipynb #1de45bbb
 def match_surface(
@@ -307,7 +341,8 @@ def _draw_matches(views: Views, a: Tensor, b: Tensor, matches: int, caps: Caps |
     if caps is None:
         local = lift(uv_a, views.depth[a].flatten(1).gather(1, index), views.K[a][:, None])
         T = views.cam_from_world[a]
-        points, there = (local - T[:, None, :3, 3]) @ T[:, :3, :3], local[..., 2] > 0
+        points = (local - T[:, None, :3, 3]) @ T[:, :3, :3]
+        there = (local[..., 2] > 0) & _facing(views.depth[a], uv_a, views.K[a], T, _eyes(views.cam_from_world[b]))
     else:
         points, there = _surface(views, a, b, uv_a, caps)
     uv_b, visible = _seen(points, views.K[b], views.cam_from_world[b], views.depth[b], tolerance)
