@@ -5,11 +5,15 @@
 # %% ../../nbs/registration/46_shape_space.ipynb #7ccf535b
 from __future__ import annotations
 
+import base64
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,7 +28,8 @@ from ..geometry.sdf import MeshSDF
 from . import cpd
 
 # %% auto #0
-__all__ = ['SPACES', 'surface_error', 'choose_canonical', 'Motion', 'correspond', 'principal', 'ShapeSpace', 'fit_points']
+__all__ = ['SPACES', 'surface_error', 'choose_canonical', 'Motion', 'correspond', 'correspond_all', 'principal', 'ShapeSpace',
+           'picture_uri', 'morph', 'fit_points']
 
 # %% ../../nbs/registration/46_shape_space.ipynb #a8634a56
 SPACES = ("displacement", "W")
@@ -88,7 +93,7 @@ def _scaled_box(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
     size = high - low
     return low2 + (x - low) * torch.where(size > 0, (high2 - low2) / size.where(size > 0, 1), 1.0)
 
-
+# %% ../../nbs/registration/46_shape_space.ipynb #5a2067a2
 def correspond(
     canonical: Mesh,
     instance: Mesh,
@@ -125,6 +130,31 @@ def correspond(
     like = canonical.vertices
     return Motion((carried - vertices).to(like), source.to(like), W.to(like), beta * size, found.iterations)
 
+# %% ../../nbs/registration/46_shape_space.ipynb #7199a47f
+def correspond_all(
+    canonical: Mesh,
+    instances: Sequence[Mesh],
+    *,
+    points: int = 500,  # sampled from each surface
+    generator: torch.Generator | None = None,
+    progress: bool = False,  # a line on stderr
+    **settings,
+) -> list[Motion]:
+    """`correspond` for many instances, all with the same centers, so that their W can be compared.
+
+    The canonical itself (the same object) does not move. Raises InputError for fewer than two instances.
+    """
+    meshes, motions = list(instances), []
+    if len(meshes) < 2:
+        raise InputError(f"instances holds {len(meshes)} meshes; give at least two, or there is nothing that varies")
+    centers = points_on(canonical, points, generator)
+    for k, mesh in enumerate(meshes, start=1):
+        moved = correspond(canonical, mesh, centers, points=points, generator=generator, **settings)
+        motions.append(moved.still() if mesh is canonical else moved)
+        if progress:
+            print(f"\rshape space: {k}/{len(meshes)}", end="\n" if k == len(meshes) else "", file=sys.stderr, flush=True)
+    return motions
+
 # %% ../../nbs/registration/46_shape_space.ipynb #f2ba4f4a
 def principal(samples: Float[Tensor, "N F"], count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean (F,), unit directions (K, F), standard deviations (K,) and shares of the variance (K,) of N samples.
@@ -142,8 +172,8 @@ def principal(samples: Float[Tensor, "N F"], count: int) -> tuple[Tensor, Tensor
 
 # %% ../../nbs/registration/46_shape_space.ipynb #55164440
 @dataclass(frozen=True, eq=False)
-class ShapeSpace:
-    """A category as a linear space of shapes: vertices = mean + sum_l z_l scales_l components_l, z in standard deviations."""
+class _Space:
+    """Shapes and latents: vertices = mean + sum_l z_l scales_l components_l, z in standard deviations."""
 
     canonical: Mesh  # its faces and colours are those of every shape
     mean: Float[Tensor, "V 3"]  # the shape of z = 0, metres
@@ -156,72 +186,6 @@ class ShapeSpace:
     def latents(self) -> int:
         """How many numbers a shape has."""
         return len(self.scales)
-
-    @classmethod
-    def fit(
-        cls,
-        canonical: Mesh,
-        instances: Sequence[Mesh],
-        latents: int = 5,
-        *,
-        on: str = "displacement",
-        points: int = 500,
-        generator: torch.Generator | None = None,
-        progress: bool = False,
-        **settings,
-    ) -> ShapeSpace:
-        """Coherent point drift from the canonical to each instance, then principal components of what moved.
-
-        The canonical's own motion, where it is one of the instances (the same object), is zero. `settings` go to `correspond`.
-        Memory: 3 V numbers an instance. Raises InputError for fewer than two instances and as `correspond` does.
-        """
-        meshes = list(instances)
-        _check(canonical, latents, on)
-        if len(meshes) < 2:
-            raise InputError(f"instances holds {len(meshes)} meshes; give at least two, or there is nothing that varies")
-        centers, motions = points_on(canonical, points, generator), []
-        for k, mesh in enumerate(meshes, start=1):
-            moved = correspond(canonical, mesh, centers, points=points, generator=generator, **settings)
-            motions.append(moved.still() if mesh is canonical else moved)
-            if progress:
-                print(f"\rshape space: {k}/{len(meshes)}", end="\n" if k == len(meshes) else "", file=sys.stderr, flush=True)
-        return cls.from_motions(canonical, motions, latents, on=on)
-
-    @classmethod
-    def from_fields(cls, canonical: Mesh, fields: Float[Tensor, "N V 3"], latents: int = 5) -> ShapeSpace:
-        """From displacements of the canonical's vertices, for instance exact ones: `instance.vertices - canonical.vertices`.
-
-        At most N - 1 latents: fewer than asked for where the fields span less. Raises InputError for another shape, NaN and N < 2.
-        """
-        _check(canonical, latents, "displacement")
-        if not isinstance(fields, Tensor) or fields.ndim != 3 or fields.shape[1:] != canonical.vertices.shape or len(fields) < 2:
-            what = f"of shape {tuple(fields.shape)}" if isinstance(fields, Tensor) else f"a {type(fields).__name__}"
-            rows = len(canonical.vertices)
-            raise InputError(f"fields is {what}; give (instances, {rows}, 3): at least two, a row for each vertex of the canonical")
-        if not fields.isfinite().all():
-            raise InputError("fields holds NaN or infinity; leave such instances out")
-        mean, directions, scales, explained = principal(fields.detach().flatten(1).double(), latents)
-        shape, like = canonical.vertices.shape, canonical.vertices
-        parts = (mean.view(shape) + like.double(), directions.view(-1, *shape), scales, explained)
-        return cls(canonical, *(t.to(like) for t in parts))
-
-    @classmethod
-    def from_motions(cls, canonical: Mesh, motions: Sequence[Motion], latents: int = 5, *, on: str = "displacement") -> ShapeSpace:
-        """From what `correspond` found, all with the same centers; `on` "displacement" or "W" (the paper's), see `from_fields`.
-
-        With "W", directions are found among the weights and carried to the vertices by G, where they are no longer orthogonal.
-        """
-        _check(canonical, latents, on)
-        if on == "displacement":
-            return cls.from_fields(canonical, torch.stack([m.field for m in motions]), latents)
-        W = torch.stack([m.W for m in motions]).double()
-        mean, directions, deviations, explained = principal(W.flatten(1), latents)
-        like, first = canonical.vertices, motions[0]
-        G = cpd.gaussian_kernel(like.detach().double(), first.centers.double(), first.beta)
-        moved = G @ torch.cat([mean[None], deviations[:, None] * directions]).view(-1, *W.shape[1:])
-        scales = moved[1:].flatten(1).norm(dim=1)
-        parts = (moved[0] + like.double(), moved[1:] / scales[:, None, None], scales, explained)
-        return cls(canonical, *(t.to(like) for t in parts), on="W")
 
     def decode(self, z: Float[Tensor, "*batch L"]) -> Float[Tensor, "*batch V 3"]:
         """Vertices of the shapes z, in metres; differentiable. Raises InputError for a latent of another length."""
@@ -237,50 +201,85 @@ class ShapeSpace:
     def encode(self, vertices: Float[Tensor, "*batch V 3"]) -> Float[Tensor, "*batch L"]:
         """The latent whose shape is nearest in the sense of least squares, vertex by vertex.
 
-        Raises InputError for vertices that are not those of the canonical, one for one.
+        Differentiable. Raises InputError for vertices that are not those of the canonical, one for one.
         """
-        if not isinstance(vertices, Tensor) or vertices.shape[-2:] != self.mean.shape:
-            what = tuple(vertices.shape) if isinstance(vertices, Tensor) else type(vertices).__name__
-            raise InputError(f"vertices is {what}; give the canonical's {len(self.mean)} vertices, moved (see `correspond`)")
-        if not vertices.isfinite().all():
-            raise InputError("vertices holds NaN or infinity; a shape has finite vertices")
+        vertices = _vertices(vertices, self)
         basis = (self.components * self.scales[:, None, None]).flatten(1).double()
-        right = (vertices.to(self.mean) - self.mean).flatten(-2).double() @ basis.T
+        right = (vertices - self.mean).flatten(-2).double() @ basis.T
         return torch.linalg.solve(basis @ basis.T, right.unsqueeze(-1)).squeeze(-1).to(self.mean)
 
-    def to(self, *arguments, **keywords) -> ShapeSpace:
+# %% ../../nbs/registration/46_shape_space.ipynb #4b1642dd
+def _latent(z: Tensor, space: _Space) -> Tensor:
+    """`z`, known to be finite and as long as the space's latents."""
+    if not isinstance(z, Tensor) or not z.is_floating_point() or z.ndim < 1 or z.shape[-1] != space.latents:
+        what = f"{z.dtype} {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
+        raise InputError(f"z is {what}; this space has {space.latents} latents, give a float tensor (..., {space.latents})")
+    if not z.isfinite().all():
+        raise InputError("z holds NaN or infinity; a latent is finite")
+    return z.to(space.mean)
+
+
+def _vertices(vertices: Tensor, space: _Space) -> Tensor:
+    """`vertices`, known to be finite and as many as the canonical's."""
+    if not isinstance(vertices, Tensor) or vertices.shape[-2:] != space.mean.shape:
+        what = tuple(vertices.shape) if isinstance(vertices, Tensor) else type(vertices).__name__
+        raise InputError(f"vertices is {what}; give the canonical's {len(space.mean)} vertices, moved (see `correspond`)")
+    if not vertices.isfinite().all():
+        raise InputError("vertices holds NaN or infinity; a shape has finite vertices")
+    return vertices.to(space.mean)
+
+# %% ../../nbs/registration/46_shape_space.ipynb #effaab32
+class _Kept(_Space):
+    """A space that can be moved, written and read."""
+
+    def to(self, *arguments, **keywords) -> Self:
         """On another device or in another float type, as `Tensor.to`."""
-        names = ("canonical", "mean", "components", "scales", "explained")
-        return replace(self, **{n: getattr(self, n).to(*arguments, **keywords) for n in names})
+        return replace(self, **{n: getattr(self, n).to(*arguments, **keywords) for n in ("canonical", *_TENSORS)})
 
     def save(self, path: str | Path) -> Path:
         """Write it as safetensors, whole or not at all; returns the path."""
         from safetensors.torch import save_file
 
         tensors = {n: getattr(self, n) for n in _TENSORS} | {"vertices": self.canonical.vertices, "faces": self.canonical.faces}
-        colors = {n: t for n in ("colors", "face_colors") if (t := getattr(self.canonical, n)) is not None}
+        tensors |= {n: t for n in _LOOKS if (t := getattr(self.canonical, n)) is not None}
         with atomic_path(path) as temporary:
-            save_file({n: t.detach().cpu().contiguous() for n, t in (tensors | colors).items()}, temporary, metadata={"on": self.on})
+            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, temporary, metadata={"on": self.on})
         return Path(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> ShapeSpace:
+    def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote; raises InputError for another file."""
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(str(path), framework="pt") as file:
-                on, found = (file.metadata() or {}).get("on", ""), {n: file.get_tensor(n) for n in file.keys()}
-            looks = {n: found.pop(n, None) for n in ("colors", "face_colors")}
-            canonical = Mesh(found.pop("vertices"), found.pop("faces"), **looks)
-            return cls(canonical, **found, on=on)
+                on, found = (file.metadata() or {})["on"], {n: file.get_tensor(n) for n in file.keys()}
+            looks = {n: found.pop(n, None) for n in _LOOKS}
+            return cls(Mesh(found.pop("vertices"), found.pop("faces"), **looks), **found, on=on)
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise InputError(f"{path} holds no shape space ({type(error).__name__}); give a file that ShapeSpace.save wrote") from error
 
 
 _TENSORS = ("mean", "components", "scales", "explained")
+_LOOKS = ("colors", "face_colors")
+
+# %% ../../nbs/registration/46_shape_space.ipynb #de140b83
+def _of_fields(fields: Float[Tensor, "N V 3"], canonical: Mesh, latents: int) -> tuple[Tensor, ...]:
+    """Mean shape, components, scales, shares: PCA of displacements."""
+    mean, directions, scales, explained = principal(fields.flatten(1), latents)
+    return mean.view(fields.shape[1:]) + canonical.vertices.detach().double(), directions.view(-1, *fields.shape[1:]), scales, explained
 
 
+def _of_weights(motions: Sequence[Motion], canonical: Mesh, latents: int) -> tuple[Tensor, ...]:
+    """The same by PCA of W: its directions carried to the vertices by G, where they are no longer orthogonal."""
+    W, vertices = torch.stack([m.W for m in motions]).double(), canonical.vertices.detach().double()
+    mean, directions, deviations, explained = principal(W.flatten(1), latents)
+    G = cpd.gaussian_kernel(vertices, motions[0].centers.double(), motions[0].beta)
+    moved = G @ torch.cat([mean[None], deviations[:, None] * directions]).view(-1, *W.shape[1:])
+    scales = moved[1:].flatten(1).norm(dim=1)
+    return vertices + moved[0], moved[1:] / scales[:, None, None], scales, explained
+
+# %% ../../nbs/registration/46_shape_space.ipynb #be59e130
 def _check(canonical: Mesh, latents: int, on: str) -> None:
     """Refuse what no space can be made of."""
     if not isinstance(canonical, Mesh) or not len(canonical.faces):
@@ -291,14 +290,81 @@ def _check(canonical: Mesh, latents: int, on: str) -> None:
         raise InputError(f"on {on!r} is not known{nearest(str(on), SPACES)}")
 
 
-def _latent(z: Tensor, space: ShapeSpace) -> Tensor:
-    """`z`, known to be finite and as long as the space's latents."""
-    if not isinstance(z, Tensor) or not z.is_floating_point() or z.ndim < 1 or z.shape[-1] != space.latents:
-        what = f"{z.dtype} {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
-        raise InputError(f"z is {what}; this space has {space.latents} latents, give a float tensor (..., {space.latents})")
-    if not z.isfinite().all():
-        raise InputError("z holds NaN or infinity; a latent is finite")
-    return z.to(space.mean)
+def _fields(canonical: Mesh, fields: Tensor) -> Tensor:
+    """Displacements in float64, known to be finite, one a vertex of the canonical, of two instances or more that differ."""
+    rows = len(canonical.vertices)
+    if not isinstance(fields, Tensor) or fields.ndim != 3 or fields.shape[1:] != (rows, 3) or len(fields) < 2:
+        what = f"of shape {tuple(fields.shape)}" if isinstance(fields, Tensor) else f"a {type(fields).__name__}"
+        raise InputError(f"fields is {what}; give (instances, {rows}, 3): at least two, a row for each vertex of the canonical")
+    if not fields.isfinite().all():
+        raise InputError("fields holds NaN or infinity; leave such instances out")
+    if bool((fields == fields[0]).all()):
+        raise InputError("all instances have the same field, so nothing varies; give instances of different shape")
+    return fields.detach().double()
+
+# %% ../../nbs/registration/46_shape_space.ipynb #76edd4b5
+class ShapeSpace(_Kept):
+    """A category as a linear space of shapes: vertices = mean + sum_l z_l scales_l components_l, z in standard deviations.
+
+    At most one latent less than there are instances, whatever is asked for.
+    """
+
+    @classmethod
+    def from_fields(cls, canonical: Mesh, fields: Float[Tensor, "N V 3"], latents: int = 5) -> Self:
+        """From displacements of the canonical's vertices, for instance exact ones: `instance.vertices - canonical.vertices`."""
+        _check(canonical, latents, "displacement")
+        return cls(canonical, *(t.to(canonical.vertices) for t in _of_fields(_fields(canonical, fields), canonical, latents)))
+
+    @classmethod
+    def from_motions(cls, canonical: Mesh, motions: Sequence[Motion], latents: int = 5, *, on: str = "displacement") -> Self:
+        """From what `correspond` found with the same centers; `on`: what the components are of, "displacement" or "W" (the paper's)."""
+        _check(canonical, latents, on)
+        fields = _fields(canonical, torch.stack([m.field for m in motions]))
+        parts = _of_fields(fields, canonical, latents) if on == "displacement" else _of_weights(motions, canonical, latents)
+        return cls(canonical, *(t.to(canonical.vertices) for t in parts), on=on)
+
+    @classmethod
+    def fit(cls, canonical: Mesh, instances: Sequence[Mesh], latents: int = 5, *, on: str = "displacement", **settings) -> Self:
+        """Coherent point drift from the canonical to each instance, then principal components of what moved.
+
+        The canonical's own motion, where it is one of the instances (the same object), is zero. `settings` (points, generator,
+        progress, and more) go to `correspond_all`. Memory: 3 V numbers an instance. Raises InputError for fewer than two instances.
+        """
+        _check(canonical, latents, on)
+        return cls.from_motions(canonical, correspond_all(canonical, instances, **settings), latents, on=on)
+
+# %% ../../nbs/registration/46_shape_space.ipynb #512dd5ae
+def picture_uri(picture: np.ndarray) -> str:
+    """An sRGB picture (H, W, 3) in [0, 1] as a JPEG in a data URI."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray((255 * picture.clip(0, 1) + 0.5).astype(np.uint8)).save(buffer, format="jpeg", quality=80, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+# %% ../../nbs/registration/46_shape_space.ipynb #7762805b
+def morph(space: ShapeSpace, draw: Callable[[Mesh], np.ndarray], limit: float = 2.5) -> object:
+    """An ipywidgets box: a slider for each latent, from -limit to limit standard deviations, beside `draw` of the shape.
+
+    `draw` takes a mesh and gives an sRGB picture (H, W, 3) in [0, 1]; it is called whenever a slider has been moved.
+    """
+    import ipywidgets
+
+    sliders = [
+        ipywidgets.FloatSlider(0.0, min=-limit, max=limit, step=0.1, description=f"latent {k}", continuous_update=False)
+        for k in range(1, space.latents + 1)
+    ]
+    image = ipywidgets.HTML()
+
+    def update(_=None) -> None:
+        z = torch.tensor([s.value for s in sliders]).to(space.mean)
+        label = ", ".join(f"{s.value:.1f}" for s in sliders)
+        image.value = f'<img src="{picture_uri(np.asarray(draw(space.mesh(z))))}" alt="The shape of the latents {label}">'
+
+    for slider in sliders:
+        slider.observe(update, names="value")
+    update()
+    return ipywidgets.HBox([ipywidgets.VBox(sliders), image])
 
 # %% ../../nbs/registration/46_shape_space.ipynb #cc5b1d85
 def _step(space: ShapeSpace, z: Tensor, T: Tensor, cloud: Tensor, pose: bool, prior: float, along: float) -> tuple[Tensor, Tensor, float]:
@@ -323,7 +389,7 @@ def _step(space: ShapeSpace, z: Tensor, T: Tensor, cloud: Tensor, pose: bool, pr
     T = exp(change[L:]) @ T if pose else T
     return z + change[:L], T, float(change.abs().max())
 
-
+# %% ../../nbs/registration/46_shape_space.ipynb #ee256b75
 def fit_points(
     space: ShapeSpace,
     points: Float[Tensor, "N 3"],  # of the surface, perhaps of one side only, metres
