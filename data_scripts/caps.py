@@ -89,12 +89,12 @@ def photograph(views, things: list, blender: str, settings: dict, shard: int):
     from PIL import Image
 
     from densebook.core.errors import InputError
-    from densebook.geometry.mesh import save
+    from densebook.geometry.mesh import save, vertex_normals
     from densebook.render.cameras import to_blender
 
     with tempfile.TemporaryDirectory(prefix="densebook-") as scratch:
         for i, mesh in enumerate(things):
-            save(mesh, Path(scratch) / f"{i}.glb")
+            save(replace(mesh, normals=vertex_normals(mesh)), Path(scratch) / f"{i}.glb")
         cameras = [to_blender(views.camera(k)) for k in range(len(views))]
         cameras = [c | {"matrix_world": c["matrix_world"].tolist(), "instance": int(i)} for c, i in zip(cameras, views.instance)]
         job = {"cameras": cameras, "samples": settings["samples"], "seed": settings["seed"] * 1_000_003 + shard}

@@ -5,6 +5,7 @@
 # %% ../../nbs/don/20_correspondences.ipynb #daa7ae9f
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -64,7 +65,7 @@ def motions(
     translate: float = 0.3,  # largest shift, as a share of height and width
     scale: tuple[float, float] = (0.75, 1.25),
     distortion: float = 0.5,  # of the perspective motion: how far a corner may move, as a share of half the picture
-):
+) -> torch.nn.Module:
     """The motions of the paper as one torchvision transform: an affine one (half of the time), a perspective one, or none.
 
     Bilinear, and -1 beyond the border: what `augment` asks of a transform.
@@ -76,7 +77,7 @@ def motions(
     return v2.RandomChoice([affine, v2.RandomPerspective(distortion, p=1.0, **bilinear), v2.Identity()], p=[0.5, 0.25, 0.25])
 
 # %% ../../nbs/don/20_correspondences.ipynb #38e01c0d
-def _moved(stack: Tensor, transform, generator: torch.Generator | None) -> Tensor:
+def _moved(stack: Tensor, transform: Callable[[Tensor], Tensor], generator: torch.Generator | None) -> Tensor:
     """The stack through the transform, with random numbers that follow from `generator`; the global one is left as it was."""
     if generator is None:
         return transform(stack)
@@ -92,7 +93,7 @@ def augment(
     image: Float[Tensor, "C H W"],
     mask: Bool[Tensor, "H W"],
     generator: torch.Generator | None = None,
-    transform=None,  # a torchvision v2 transform with fill=-1, bilinear; None: `motions()`
+    transform: Callable[[Tensor], Tensor] | None = None,  # a torchvision v2 transform with fill=-1, bilinear; None: `motions()`
     background: Float[Tensor, "C H W"] | None = None,  # stands behind the object; None: coloured noise
 ) -> tuple[Float[Tensor, "C H W"], Bool[Tensor, "H W"], Float[Tensor, "2 H W"]]:
     """A moved copy: image before another background, mask, and the grid that says which (u, v) of the original each pixel shows.
@@ -235,7 +236,7 @@ def _facing(depth: Tensor, uv: Tensor, K: Tensor, T: Tensor, eye: Tensor) -> Ten
     towards = (eye[:, None] @ T[:, :3, :3].mT + T[:, None, :3, 3]) - here
     return (normal * towards).sum(-1) > 0
 
-
+# %% ../../nbs/don/20_correspondences.ipynb #8d1e5d79
 def match_depth(
     uv_a: Float[Tensor, "N 2"],
     depth_a: Float[Tensor, "H W"],  # metres, 0 where it is not known
@@ -332,7 +333,7 @@ def _draw_pairs(allowed: Bool[Tensor, "B B"], count: int, generator: torch.Gener
     return a, b
 
 
-def _draw_matches(views: Views, a: Tensor, b: Tensor, matches: int, caps: Caps | None, generator, tolerance: float) -> Pairs:
+def _draw_matches(views: Views, a: Tensor, b: Tensor, matches: int, caps: Caps | None, generator: torch.Generator | None, tolerance: float) -> Pairs:
     mask = views.mask[a].flatten(1)
     score = torch.where(mask, _random(tuple(mask.shape), generator, mask), -1.0)
     score, index = score.topk(min(4 * matches, mask.shape[1]))
