@@ -26,8 +26,9 @@ from ..geometry.poses import inverse, pose, so3_exp, transform
 from ..render.cameras import Camera
 
 # %% auto #0
-__all__ = ['squared_distances', 'heatmap', 'peaks', 'expectation', 'Match', 'locate', 'DescriptorDatabase', 'depth_at',
-           'camera_to_robot', 'fit_plane', 'Grasp', 'Gripper', 'profile', 'pinch_grasp', 'grip', 'clutter']
+__all__ = ['squared_distances', 'heatmap', 'peaks', 'refine', 'Match', 'locate', 'DescriptorDatabase', 'median_depth',
+           'camera_to_robot', 'fit_plane', 'Grasp', 'Gripper', 'profile', 'pinch_grasp', 'grip', 'gripper_mesh',
+           'clutter']
 
 # %% ../../nbs/don/23_grasping.ipynb #94b1be3e
 def _numbers(name: str, x: Tensor, ndim: int) -> Tensor:
@@ -112,7 +113,7 @@ def peaks(
     return torch.stack(found, dim=1).reshape(*shape, 2), torch.stack(value, dim=1).reshape(shape)
 
 # %% ../../nbs/don/23_grasping.ipynb #09ddb203
-def expectation(
+def refine(
     heat: Float[Tensor, "*batch H W"],
     uv: Float[Tensor, "*batch 2"],  # a peak, pixels
     radius: int = 3,  # the window reaches this many pixels to each side
@@ -156,7 +157,7 @@ class Match:
 def locate(
     squared: Float[Tensor, "*batch H W"],  # squared descriptor distances; of several descriptors of one point, their smallest
     temperature: float = 1.1,
-    radius: int = 3,  # of the window of `expectation`, pixels
+    radius: int = 3,  # of the window of `refine`, pixels
     apart: float = 10.0,  # from the peak to its rival, pixels
 ) -> Match:
     """Eq. 8 with its argmax: the nearest pixel, refined in a window, and the best local maximum elsewhere.
@@ -169,41 +170,40 @@ def locate(
     heat = torch.exp((least - squared) / math.exp(temperature))
     uv, value = peaks(heat, 2, apart)
     best = torch.exp(-least[..., 0, 0] / math.exp(temperature))
-    return Match(expectation(heat, uv[..., 0, :], radius), best, uv[..., 1, :], value[..., 1])
+    return Match(refine(heat, uv[..., 0, :], radius), best, uv[..., 1, :], value[..., 1])
 
 # %% ../../nbs/don/23_grasping.ipynb #9e5396fe
 _FORMAT = "densebook descriptors 1"
 _TENSORS = re.compile(r"descriptors-[0-9a-f]{16}\.safetensors")
 
 
-@dataclass(eq=False)
-class DescriptorDatabase:
-    """Descriptors of named points on named objects, several each; on disk a JSON that a person can read beside a safetensors file.
+def _read_database(folder: Path) -> tuple[dict, Tensor]:
+    """The checked JSON of a database and the tensor that it points to."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
-    Rows are unsorted; a query goes over all of them (a thousand descriptors of 16 numbers are 64 kB). Raises InputError for
-    descriptors of another length, NaN, unknown names and files that are not whole.
-    """
+    path = folder / "database.json"
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not there; save a DescriptorDatabase to {folder} first") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON; the file is damaged: take a copy or save the database again") from error
+    good = isinstance(about, dict) and about.get("format") == _FORMAT and isinstance(about.get("rows"), list)
+    good = good and all(isinstance(r, list) and len(r) == 2 and all(isinstance(n, str) for n in r) for r in about["rows"])
+    if not good or not isinstance(about.get("dim"), int) or not _TENSORS.fullmatch(str(about.get("file"))):
+        raise InputError(f"{path} is not a database of format {_FORMAT!r}; the file is damaged or of another program")
+    tensors = folder / about["file"]
+    if not tensors.is_file() or files.sha256(tensors) != about.get("sha256"):
+        raise InputError(f"{tensors} is missing or damaged (another sha256 than in {path.name}); take a copy or save the database again")
+    try:
+        return about, load(tensors.read_bytes())["descriptors"]
+    except (SafetensorError, KeyError) as error:
+        raise InputError(f"{tensors} holds no tensor 'descriptors'; save the database again") from error
 
-    dim: int  # D
-    rows: list[tuple[str, str]] = field(default_factory=list)  # (object, point) of each descriptor
-    descriptors: Float[Tensor, "N D"] | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.dim, int) or self.dim < 1:
-            raise InputError(f"dim is {self.dim!r}; give the number of descriptor channels, from 1 up")
-        if self.descriptors is None:
-            self.descriptors = torch.zeros(0, self.dim)
-        if tuple(self.descriptors.shape) != (len(self.rows), self.dim):
-            raise InputError(f"descriptors is {tuple(self.descriptors.shape)} for {len(self.rows)} rows of dim {self.dim}; give one each")
-
-    def add(self, thing: str, point: str, descriptors: Float[Tensor, "*batch D"]) -> None:
-        """Append descriptors of `point` on the object `thing`, kept as float32 on the CPU."""
-        new = _numbers("descriptors", descriptors.detach() if isinstance(descriptors, Tensor) else descriptors, 1)
-        if new.shape[-1] != self.dim:
-            raise InputError(f"descriptors have {new.shape[-1]} channels, this database {self.dim}; they come from another network")
-        new = new.reshape(-1, self.dim).cpu().float()
-        self.descriptors = torch.cat([self.descriptors, new])
-        self.rows += [(str(thing), str(point))] * len(new)
+# %% ../../nbs/don/23_grasping.ipynb #d45c8f1b
+class _Rows:
+    """What a `DescriptorDatabase` can be asked."""
 
     def of(self, thing: str, point: str | None = None) -> Float[Tensor, "K D"]:
         """All descriptors of one point, or of a whole object."""
@@ -240,40 +240,45 @@ class DescriptorDatabase:
                 old.unlink()
         return folder / "database.json"
 
+# %% ../../nbs/don/23_grasping.ipynb #42c4c799
+@dataclass(eq=False)
+class DescriptorDatabase(_Rows):
+    """Descriptors of named points on named objects, several each; on disk a JSON that a person can read beside a safetensors file.
+
+    A query goes over all rows (a thousand descriptors of 16 numbers are 64 kB). Raises InputError for descriptors of another length,
+    NaN, unknown names and files that are not whole.
+    """
+
+    dim: int  # D
+    rows: list[tuple[str, str]] = field(default_factory=list)  # (object, point) of each descriptor
+    descriptors: Float[Tensor, "N D"] | None = None  # float32, on the CPU
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.dim, int) or self.dim < 1:
+            raise InputError(f"dim is {self.dim!r}; give the number of descriptor channels, from 1 up")
+        if self.descriptors is None:
+            self.descriptors = torch.zeros(0, self.dim)
+        if tuple(self.descriptors.shape) != (len(self.rows), self.dim):
+            raise InputError(f"descriptors is {tuple(self.descriptors.shape)} for {len(self.rows)} rows of dim {self.dim}; give one each")
+
+    def add(self, thing: str, point: str, descriptors: Float[Tensor, "*batch D"]) -> None:
+        """Append descriptors of `point` on the object `thing`, kept as float32 on the CPU."""
+        new = _numbers("descriptors", descriptors.detach() if isinstance(descriptors, Tensor) else descriptors, 1)
+        if new.shape[-1] != self.dim:
+            raise InputError(f"descriptors have {new.shape[-1]} channels, this database {self.dim}; they come from another network")
+        new = new.reshape(-1, self.dim).cpu().float()
+        self.descriptors = torch.cat([self.descriptors, new])
+        self.rows += [(str(thing), str(point))] * len(new)
+
     @classmethod
     def load(cls, folder: str | Path) -> DescriptorDatabase:
         """The database in `folder`, whole or not at all."""
-        from safetensors.torch import load
-
-        about, data = _read_database(Path(folder))
-        try:
-            tensor = load(data)["descriptors"]
-        except Exception as error:
-            raise InputError(f"{Path(folder) / about['file']} holds no tensor 'descriptors'; save the database again") from error
+        about, tensor = _read_database(Path(folder))
         rows = [tuple(row) for row in about["rows"]]
-        return cls(about["dim"], rows, _numbers("descriptors", tensor, 2) if tensor.numel() else tensor)
+        return cls(about["dim"], rows, _numbers("descriptors", tensor, 2).float() if tensor.numel() else tensor)
 
-
-def _read_database(folder: Path) -> tuple[dict, bytes]:
-    """The checked JSON of a database and the bytes that it points to."""
-    path = folder / "database.json"
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is not there; save a DescriptorDatabase to {folder} first") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON; the file is damaged: take a copy or save the database again") from error
-    good = isinstance(about, dict) and about.get("format") == _FORMAT and isinstance(about.get("rows"), list)
-    good = good and all(isinstance(r, list) and len(r) == 2 and all(isinstance(n, str) for n in r) for r in about["rows"])
-    if not good or not isinstance(about.get("dim"), int) or not _TENSORS.fullmatch(str(about.get("file"))):
-        raise InputError(f"{path} is not a database of format {_FORMAT!r}; the file is damaged or of another program")
-    tensors = folder / about["file"]
-    if not tensors.is_file() or files.sha256(tensors) != about.get("sha256"):
-        raise InputError(f"{tensors} is missing or damaged (another sha256 than in {path.name}); take a copy or save the database again")
-    return about, tensors.read_bytes()
-
-# %% ../../nbs/don/23_grasping.ipynb #d45c8f1b
-def depth_at(
+# %% ../../nbs/don/23_grasping.ipynb #906cff0b
+def median_depth(
     depth: Float[Tensor, "H W"],  # metres along z; 0, NaN and infinity are no measurement
     uv: Float[Tensor, "*batch 2"],  # pixels
     radius: int = 1,  # of the window, pixels
@@ -366,22 +371,22 @@ class Gripper:
     clearance: float = 0.03  # how far what is between the fingers may rise above the place
 
 # %% ../../nbs/don/23_grasping.ipynb #3dd0952f
-_WAYS, _BIN = 32, 0.002  # directions in a whole turn (even); metres a bin
-
-
 def _around(depth: Tensor, uv: Tensor, camera: Camera, reach: float) -> tuple[Tensor, Tensor]:
     """The point at `uv` and the measured points within `reach` of it, in the camera's world."""
     if tuple(depth.shape) != camera.size:
         raise InputError(f"depth is {tuple(depth.shape)} for a camera of {camera.size}; give one depth a pixel")
     if uv.shape != (2,):
         raise InputError(f"uv has shape {tuple(uv.shape)}; give one place (u, v)")
-    z = depth_at(depth, uv, radius=2)
+    z = median_depth(depth, uv, radius=2)
     if not bool(z.isfinite()):
         raise InputError(f"depth has no measurement near uv {uv.tolist()}; choose a place on the object, or fill the picture's holes")
     point = camera.unproject(uv, z)
     good = depth.isfinite() & (depth > 0)
     cloud = camera.unproject(_grid(camera.size, depth)[good], depth[good])
     return point, cloud[(cloud - point).square().sum(1) < reach**2]
+
+# %% ../../nbs/don/23_grasping.ipynb #e09231c7
+_WAYS, _BIN, _SLACK = 32, 0.002, 0.003  # directions in a whole turn (even); metres a bin; metres to spare
 
 
 def profile(
@@ -410,16 +415,46 @@ def profile(
     top = height.new_full((_WAYS, bins + 1), -torch.inf).scatter_reduce(1, index, height, "amax")
     return top[:, :bins], ways
 
-# %% ../../nbs/don/23_grasping.ipynb #e09231c7
-def _first_free(top: Tensor, hand: Gripper) -> Tensor:
-    """How far out each way a finger first finds room beside the surface, metres; infinite behind what the palm would hit."""
+# %% ../../nbs/don/23_grasping.ipynb #39f8e033
+def _seen_free(depth: Tensor, camera: Camera, point: Tensor, normal: Tensor, ways: Tensor, bins: int, hand: Gripper) -> Tensor:
+    """Share of three levels, from the tangent plane down to the fingertips, at which the camera looks past each bin (K, S)."""
+    out = (torch.arange(bins, dtype=point.dtype, device=point.device) + 0.5) * _BIN
+    levels = torch.linspace(0, -hand.depth, 3, dtype=point.dtype, device=point.device)
+    places = point + out[:, None, None] * ways[:, None, None] + levels[:, None] * normal  # (K, S, 3 levels, 3)
+    uv, z = camera.project(places)
+    inside = ((uv >= 0) & (uv < uv.new_tensor([camera.size[1], camera.size[0]]))).all(-1)
+    u, v = torch.where(inside[..., None], uv, 0.0).long().unbind(-1)
+    return (inside & (depth[v, u] > z)).to(depth.dtype).mean(-1)
+
+
+def _first_free(top: Tensor, seen: Tensor, hand: Gripper) -> Tensor:
+    """How far out each way a finger first finds room beside the surface, metres; infinite behind what the palm would hit.
+
+    Room is where nothing was measured over the fingertips and the camera looks past at least three quarters of the finger.
+    """
     need = max(1, math.ceil(hand.finger / _BIN))
-    blocked = F.pad((top > -hand.depth).float()[:, None], (0, need - 1), value=0.0)
-    free = (F.max_pool1d(blocked, need, stride=1)[:, 0] == 0) & ((top > hand.clearance).cumsum(dim=1) == 0)
-    first = free.float().argmax(dim=1)
+    blocked = F.pad((top > -hand.depth - _SLACK).to(top.dtype)[:, None], (0, need - 1))
+    past = F.avg_pool1d(F.pad(seen[:, None], (0, need - 1), value=1.0), need, stride=1)[:, 0]
+    free = (F.max_pool1d(blocked, need, stride=1)[:, 0] == 0) & (past >= 0.75) & ((top > hand.clearance).cumsum(dim=1) == 0)
+    first = free.to(top.dtype).argmax(dim=1)
     return torch.where(free.any(dim=1), first * _BIN, torch.inf).to(top.dtype)
 
+# %% ../../nbs/don/23_grasping.ipynb #c93932c0
+def _over_the_edge(point: Tensor, normal: Tensor, top: Tensor, ways: Tensor, edge: Tensor, seen: Tensor, hand: Gripper) -> Grasp:
+    """The nearest edge that a flat piece of surface ends at, taken with one finger above it and one below."""
+    out = torch.arange(top.shape[1], dtype=top.dtype, device=top.device) * _BIN
+    on = (out < edge[:, None]) & top.isfinite()
+    bulge = torch.where(on, top.abs(), 0.0).amax(dim=1)
+    beyond = torch.where(out >= edge[:, None], top, -torch.inf).amax(dim=1)
+    outside = ((out >= edge[:, None]) & (out < edge[:, None] + 0.06)).to(top.dtype)  # where the fingers come from
+    past = (outside * seen).sum(dim=1) / outside.sum(dim=1).clamp_min(1)
+    good = (edge <= hand.reach) & (bulge < hand.depth / 2) & (beyond < -hand.depth) & (edge > 0) & (past > 0.5)
+    best = torch.where(good, edge, torch.inf).argmin()
+    if not bool(good.any()):
+        return Grasp(point, -normal, ways[0], math.inf, "none")
+    return Grasp(point, -ways[best], normal, 2 * (float(bulge[best]) + hand.depth / 2), "edge")
 
+# %% ../../nbs/don/23_grasping.ipynb #a834e902
 def pinch_grasp(
     depth: Float[Tensor, "H W"],  # metres along z; 0, NaN and infinity are no measurement
     uv: Float[Tensor, "2"],  # the place to hold, pixels
@@ -431,8 +466,8 @@ def pinch_grasp(
     The normal is that of a robust plane through the points within 12 mm. Where the surface falls away by `hand.depth` on two opposite
     sides within the opening, the gripper comes down along the normal and closes across the narrowest such pair ("across"). Else,
     where the surface is flat up to an edge within `hand.reach`, the gripper comes in over the edge, one finger on each side ("edge").
-    Else width is infinite. Room that the camera did not see counts as free, and a rim as thin. Memory: 32 x the points within twice
-    the opening.
+    Else width is infinite. Across, the camera must look past most of each finger; below an edge it cannot, and rims count as thin.
+    Memory: 32 x the points within twice the opening.
     Raises InputError for a depth of another size than the camera's and for a place without measurements.
     """
     hand = Gripper() if hand is None else hand
@@ -443,26 +478,15 @@ def pinch_grasp(
     place, normal = fit_plane(near)
     normal = torch.where((camera.center - point) @ normal < 0, -normal, normal)
     point = point - ((point - place) @ normal) * normal
-    top, ways = profile(cloud, point, normal, hand.breadth, 1.5 * hand.opening)
-    edge = _first_free(top, hand)
+    top, ways = profile(cloud, point, normal, hand.breadth + 2 * _SLACK, 1.5 * hand.opening)
+    seen = _seen_free(depth, camera, point, normal, ways, top.shape[1], hand)
+    edge = _first_free(top, seen, hand)
     width, way = (edge[: _WAYS // 2] + edge[_WAYS // 2 :]).min(dim=0)
     if float(width) <= hand.opening:
         middle = point + (edge[way] - edge[way + _WAYS // 2]) / 2 * ways[way]
         return Grasp(middle, -normal, ways[way], float(width), "across")
-    return _over_the_edge(point, normal, top, ways, edge, hand)
-
-
-def _over_the_edge(point: Tensor, normal: Tensor, top: Tensor, ways: Tensor, edge: Tensor, hand: Gripper) -> Grasp:
-    """The nearest edge that a flat piece of surface ends at, taken with one finger above it and one below."""
-    out = torch.arange(top.shape[1], dtype=top.dtype, device=top.device) * _BIN
-    on = (out < edge[:, None]) & top.isfinite()
-    bulge = torch.where(on, top.abs(), 0.0).amax(dim=1)
-    beyond = torch.where(out >= edge[:, None], top, -torch.inf).amax(dim=1)
-    good = (edge <= hand.reach) & (bulge < hand.depth / 2) & (beyond < -hand.depth) & (edge > 0)
-    best = torch.where(good, edge, torch.inf).argmin()
-    if not bool(good.any()):
-        return Grasp(point, -normal, ways[0], math.inf, "none")
-    return Grasp(point, -ways[best], normal, 2 * (float(bulge[best]) + hand.depth / 2), "edge")
+    rim = _first_free(top, torch.ones_like(top), hand)
+    return _over_the_edge(point, normal, top, ways, rim, seen, hand)
 
 # %% ../../nbs/don/23_grasping.ipynb #7ed41739
 def grip(
@@ -485,31 +509,26 @@ def grip(
     hit = beside & (z > tip - 0.06) & (x.abs() >= half) & (x.abs() < half + hand.finger)
     return hit, beside & (z > -hand.reach) & (x.abs() < half)
 
-# %% ../../nbs/don/23_grasping.ipynb #8e34868b
-def clutter(
-    thing: Mesh,  # metres, y up; the object of interest
-    generator: torch.Generator,
-    count: int = 5,  # other things
-) -> tuple[Mesh, Float[Tensor, "4 4"]]:
-    """`thing` turned about y on a table at y = 0, boxes, balls, rings and blobs of 5 to 11 cm around it; and world_from_thing.
+# %% ../../nbs/don/23_grasping.ipynb #93b27839
+def gripper_mesh(grasp: Grasp, hand: Gripper | None = None) -> Mesh:
+    """The two fingers and the palm of a gripper at a grasp, as boxes, in the grasp's frame: for pictures.
 
-    Faces of `thing` come first and are object 0; its middle is over the origin. Nothing touches it, but things may hide it from a
-    camera. Raises InputError for a negative count.
+    Raises InputError for a grasp of kind "none".
     """
-    if not isinstance(count, int) or count < 0:
-        raise InputError(f"count is {count!r}; give the number of other things, from 0 up")
-    low, high = bounds(thing)
-    draw = torch.rand(count, 7, generator=generator, device=generator.device).cpu()
-    turn = so3_exp(torch.tensor([0.0, 1, 0]) * (2 * math.pi) * torch.rand(1, generator=generator, device=generator.device).cpu())
-    middle = torch.stack([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
-    R = turn.to(middle)
-    world_from_thing = pose(R, -R @ middle)
-    clear = float((high - low)[[0, 2]].norm()) / 2
-    kinds = (toy.textured_cube(), toy.icosphere(2), toy.torus_mesh(segments=24, sides=12), toy.blob_mesh(2), toy.cube_mesh())
-    others = [_beside(kinds[k % len(kinds)], row.tolist(), clear, k / max(count, 1)) for k, row in enumerate(draw)]
-    corners = torch.tensor([[-0.6, 0, -0.6], [-0.6, 0, 0.6], [0.6, 0, 0.6], [0.6, 0, -0.6]])
-    table = Mesh(corners, torch.tensor([[0, 1, 2], [0, 2, 3]]), face_colors=torch.tensor([[0.42, 0.40, 0.36]]).expand(2, 3))
-    return join([moved(thing, world_from_thing), *(m.to(thing.vertices) for m in (*others, table))]), world_from_thing
+    if grasp.kind == "none":
+        raise InputError("grasp.kind is 'none', so there is no gripper to draw; look at grasp.kind first")
+    hand = Gripper() if hand is None else hand
+    tip, side = hand.depth if grasp.kind == "across" else 0.0, (grasp.width + hand.finger) / 2
+    palm = hand.opening + 2 * hand.finger
+    boxes = [((s * side, 0, tip - 0.03), (hand.finger, hand.breadth, 0.06)) for s in (-1, 1)]
+    boxes.append(((0, 0, tip - 0.07), (palm, hand.breadth, 0.02)))
+    cube, like = toy.cube_mesh(), grasp.point.detach().cpu()
+    made = [replace(cube, vertices=cube.vertices * torch.tensor(size) + torch.tensor(at)) for at, size in boxes]
+    color = torch.tensor([0.05, 0.05, 0.06]).expand(36, 3)
+    return moved(replace(join(made).to(like), face_colors=color.to(like)), grasp.matrix().detach().cpu())
+
+# %% ../../nbs/don/23_grasping.ipynb #8e34868b
+_STAND = 0.06  # metres
 
 
 def _beside(mesh: Mesh, draw: list[float], clear: float, share: float) -> Mesh:
@@ -522,3 +541,31 @@ def _beside(mesh: Mesh, draw: list[float], clear: float, share: float) -> Mesh:
     angle, radius = 2 * math.pi * (share + 0.12 * around), clear + 0.75 * size + 0.04 * away
     place = torch.tensor([radius * math.sin(angle), -float(mesh.vertices[:, 1].min()), radius * math.cos(angle)])
     return moved(mesh, pose(so3_exp(torch.tensor([0.0, 2 * math.pi * turn, 0.0])), place))
+
+# %% ../../nbs/don/23_grasping.ipynb #e71b6bc8
+def clutter(
+    thing: Mesh,  # metres, y up; the object of interest
+    generator: torch.Generator,
+    count: int = 5,  # other things
+) -> tuple[Mesh, Float[Tensor, "4 4"]]:
+    """`thing` turned about y on a small stand, boxes, balls, rings and blobs of 5 to 11 cm around it on a table; and world_from_thing.
+
+    The table is y = 0, the stand 60 mm high and half as wide as the thing, which is over the origin. Faces of `thing` come first and
+    are object 0. No other thing touches it, but some may hide it from a camera. Raises InputError for a negative count.
+    """
+    if not isinstance(count, int) or count < 0:
+        raise InputError(f"count is {count!r}; give the number of other things, from 0 up")
+    low, high = bounds(thing)
+    draw = torch.rand(count, 7, generator=generator, device=generator.device).cpu()
+    turn = so3_exp(torch.tensor([0.0, 1, 0]) * (2 * math.pi) * torch.rand(1, generator=generator, device=generator.device).cpu())
+    middle = torch.stack([(low[0] + high[0]) / 2, low[1] - _STAND, (low[2] + high[2]) / 2])
+    R = turn.to(middle)
+    world_from_thing = pose(R, -R @ middle)
+    clear = float((thing.vertices - middle)[:, [0, 2]].norm(dim=1).max())
+    kinds = (toy.textured_cube(), toy.icosphere(2), toy.torus_mesh(segments=24, sides=12), toy.blob_mesh(2), toy.cube_mesh())
+    others = [_beside(kinds[k % len(kinds)], row.tolist(), clear, k / max(count, 1)) for k, row in enumerate(draw)]
+    corners = torch.tensor([[-0.6, 0, -0.6], [-0.6, 0, 0.6], [0.6, 0, 0.6], [0.6, 0, -0.6]])
+    table = Mesh(corners, torch.tensor([[0, 1, 2], [0, 2, 3]]), face_colors=torch.tensor([[0.42, 0.40, 0.36]]).expand(2, 3))
+    wide, cube = float((high - low)[[0, 2]].min()) / 2, toy.cube_mesh()
+    stand = replace(cube, vertices=cube.vertices * torch.tensor([wide, _STAND, wide]) + torch.tensor([0, _STAND / 2, 0]))
+    return join([moved(thing, world_from_thing), *(m.to(thing.vertices) for m in (*others, stand, table))]), world_from_thing
