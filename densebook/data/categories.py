@@ -23,7 +23,7 @@ from torch import Tensor
 from densebook.core.errors import InputError, nearest
 from densebook.core.seeds import generator as seeded
 from densebook.geometry.marching_cubes import marching_cubes
-from densebook.geometry.mesh import Mesh, bounds, load, sample_surface, transform
+from densebook.geometry.mesh import Mesh, area, bounds, load, sample_surface, transform, volume
 from densebook.geometry.sdf import MeshSDF
 
 from . import registry
@@ -166,9 +166,9 @@ def watertight(mesh: Mesh, resolution: int = 64) -> Mesh:
     enclosed = torch.from_numpy((regions > 0) & (regions != regions[0, 0, 0])).to(distance.device)
     thick = marching_cubes(torch.where(enclosed, -distance, distance), spacing=cell, origin=origin)
     field = MeshSDF(thick, backend="torch")(samples) + CLOSING * cell
-    if not bool((field < 0).any()):
+    closed = _largest(marching_cubes(field, spacing=cell, origin=origin)) if bool((field < 0).any()) else None
+    if closed is None or not float(volume(closed)) > 0.1 * cell * float(area(closed)):  # a crust of rounding
         raise InputError(f"mesh encloses nothing at resolution {resolution}; it is thinner than a cell, give more of them")
-    closed = _largest(marching_cubes(field, spacing=cell, origin=origin))
     return replace(closed.to(mesh.vertices.dtype), colors=_colors(mesh, mesh64, closed.vertices))
 
 
@@ -258,17 +258,17 @@ def deform(mesh: Mesh, axis: int, parts: Sequence[float], generator: torch.Gener
 
 def _scaled(x: Tensor, axis: int, along: Tensor, borders: Tensor, factors: Tensor) -> Float[Tensor, "V 3"]:
     """Parts scaled: along the axis by the integral of the length factor, across it by the width factor."""
-    fine = torch.linspace(float(borders[0]), float(borders[-1]), 400, dtype=torch.float64)
+    ends = (min(float(borders[0]), float(along.min())), max(float(borders[-1]), float(along.max())))  # the first and last part go on
+    fine = torch.linspace(*ends, 400, dtype=torch.float64)
     blend = 0.15 * (borders[-1] - borders[0])
     step = ((fine[:, None] - borders[1:-1]) / blend + 0.5).clamp(0, 1)
     step = step * step * (3 - 2 * step)  # 0 before a border, 1 after it
     length, width = (f[0] + (step * f.diff()).sum(dim=1) for f in factors)
     place = torch.cat([fine[:1] * 0, torch.cumulative_trapezoid(length, fine)])
-    here = along.clamp(fine[0], fine[-1])
     across = torch.ones(3, dtype=torch.bool)
     across[axis] = False
-    scaled = torch.where(across, x * _interpolate(here, fine, width)[:, None], x)
-    scaled[:, axis] = _interpolate(here, fine, place)
+    scaled = torch.where(across, x * _interpolate(along, fine, width)[:, None], x)
+    scaled[:, axis] = _interpolate(along, fine, place)
     return scaled
 
 
