@@ -333,7 +333,9 @@ def _draw_pairs(allowed: Bool[Tensor, "B B"], count: int, generator: torch.Gener
     return a, b
 
 
-def _draw_matches(views: Views, a: Tensor, b: Tensor, matches: int, caps: Caps | None, generator: torch.Generator | None, tolerance: float) -> Pairs:
+def _draw_matches(
+    views: Views, a: Tensor, b: Tensor, matches: int, caps: Caps | None, generator: torch.Generator | None, tolerance: float
+) -> Pairs:
     mask = views.mask[a].flatten(1)
     score = torch.where(mask, _random(tuple(mask.shape), generator, mask), -1.0)
     score, index = score.topk(min(4 * matches, mask.shape[1]))
