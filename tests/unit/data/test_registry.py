@@ -362,7 +362,7 @@ def test_the_package_names_what_it_has():
         densebook.data.nothing  # noqa: B018
 
 
-SCRIPTS = ("meshes", "hdri", "objects", "categories")
+SCRIPTS = ("meshes", "hdri", "objects", "categories", "street")
 
 
 def run_script(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
