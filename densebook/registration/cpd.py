@@ -19,7 +19,7 @@ from ..core.errors import InputError, nearest
 __all__ = ['KINDS', 'EXACT', 'MOST', 'expectation', 'gaussian_kernel', 'pivoted_cholesky', 'Registration', 'register']
 
 # %% ../../nbs/registration/45_cpd.ipynb #f067c408
-_ENTRIES, _ROWS = 1 << 19, 16  # of a block: it stays in the processor's cache
+_ENTRIES, _ROWS = 1 << 18, 16  # of a block: it stays in the processor's cache
 _ENTRIES_CUDA = 1 << 26
 
 
@@ -32,23 +32,21 @@ def expectation(
     """The E-step: P 1, P X and P' 1 of the posterior P (Myronenko and Song, Eq. 6), and the mean log-likelihood of a target.
 
     In the log domain, so that no target loses its weight to underflow. P is made block by block: memory O(M + N) and one
-    block, 2^19 numbers or 16 M where that is more (2^26 on a GPU). The points should lie about the origin.
+    block, 2^18 numbers or 16 M where that is more (2^26 on a GPU). The points should lie about the origin.
     """
     (M, D), N = moved.shape, len(target)
     k = 0.5 * math.log2(math.e) / sigma2
     right = torch.cat([2 * k * moved, -k * moved.square().sum(1, keepdim=True)], 1).T.contiguous()
-    left = torch.cat([target, target.new_ones(N, 1)], 1)
+    left, own = torch.cat([target, target.new_ones(N, 1)], 1), k * target.square().sum(1, keepdim=True)
     outlier = math.log2(w / (1 - w) * M / N) + D / 2 * math.log2(2 * math.pi * sigma2) if w else -math.inf
     step = min(N, max(1, _ENTRIES_CUDA // M) if moved.is_cuda else max(_ROWS, _ENTRIES // M))
     sums, total, top, block = moved.new_zeros(D + 1, M), *target.new_empty(2, N, 1), target.new_empty(step, M)
-    for i in range(0, N, step):
-        rows, now = left[i : i + step], slice(i, i + step)
-        P = torch.mm(rows, right, out=block[: len(rows)])
-        torch.amax(P, 1, keepdim=True, out=top[now])
-        torch.sum(P.sub_(top[now]).exp2_(), 1, keepdim=True, out=total[now])
-        top[now] -= k * rows[:, :D].square().sum(1, keepdim=True)
-        sums.addmm_((rows / (total[now] + torch.exp2(outlier - top[now]))).T, P)
-    inlier = (top + total.log2())[:, 0].double()
+    for x, least, total_, top_ in zip(*(part.split(step) for part in (left, own + outlier, total, top))):
+        P = torch.mm(x, right, out=block[: len(x)])
+        torch.amax(P, 1, keepdim=True, out=top_)
+        torch.sum(P.sub_(top_).exp2_(), 1, keepdim=True, out=total_)
+        sums.addmm_((x / torch.exp2(least - top_).add_(total_)).T, P)
+    inlier = (top - own + total.log2())[:, 0].double()
     either = torch.logaddexp2(inlier, torch.full_like(inlier, outlier))
     likelihood = float(either.mean()) * math.log(2) + math.log((1 - w) / M) - D / 2 * math.log(2 * math.pi * sigma2)
     return sums[D], sums[:D].T, torch.exp2(inlier - either).to(target), likelihood
@@ -112,17 +110,17 @@ def pivoted_cholesky(
 
     G is never made: time O(M R^2), memory O(M rank).
     """
-    rank = min(rank, len(points))
-    factor = points.new_empty(rank, len(points))  # rows are columns of L: contiguous
+    rank, rows = min(rank, len(points)), (points - points.mean(0)).T / (math.sqrt(2) * beta)
+    factor = points.new_empty(rank, len(points))  # its rows are columns of L: contiguous
     left, pivots = points.new_ones(len(points)), []
     for k in range(rank):
-        pivot = int(left.argmax())
-        worst = float(left[pivot])
+        worst, pivot = (float(x) for x in left.max(0))
         if worst <= tolerance:
             break
-        column = gaussian_kernel(points[pivot : pivot + 1], points, beta)[0]
-        factor[k] = (column - factor[:k, pivot] @ factor[:k]) / math.sqrt(worst)
-        left = (left - factor[k].square()).clamp_min_(0)
+        pivot = int(pivot)
+        column = (rows - rows[:, pivot, None]).square_().sum(0).neg_().exp_()
+        torch.mul(column.sub_(factor[:k].T @ factor[:k, pivot]), worst**-0.5, out=factor[k])
+        left.addcmul_(factor[k], factor[k], value=-1)
         left[pivot] = 0
         pivots.append(pivot)
     return factor[: len(pivots)].T.clone(), torch.tensor(pivots, device=points.device)
@@ -300,7 +298,7 @@ def _drift(X, Y, step, dtype, radius, w, max_iterations, tolerance, progress) ->
     (N, D), M = X.shape, len(Y)
     squares, given, moved = X.square().sum(1), X.to(dtype), Y
     sigma2 = float(squares.mean() + Y.square().sum() / M - 2 * X.mean(0) @ Y.mean(0)) / D  # of all pairs
-    least = 8 * torch.finfo(dtype).eps * radius**2
+    least = (1e-10 if dtype == torch.float64 else 1e-6) * radius**2
     history, converged = [], False
     while len(history) < max_iterations and not converged:
         P1, PX, Pt1, likelihood = expectation(moved.to(dtype), given, sigma2, w)

@@ -227,7 +227,7 @@ def test_as_pycpd(kind, w, D):
 @settings(deadline=None, max_examples=8)
 @given(w=st.sampled_from([0.0, 0.1, 0.7]), beta=st.sampled_from([0.3, 2.0]), seed=st.integers(0, 99))
 def test_likelihood_never_falls(kind, w, beta, seed):
-    r = register(draw(40, 2, seed=seed), draw(50, 2, seed=seed + 1), kind, w=w, beta=beta, max_iterations=40, tolerance=0)
+    r = register(draw(40, 2, seed=seed), draw(50, 2, seed=seed + 1), kind, w=w, beta=beta, max_iterations=40, tolerance=1e-12)
     assert all(b >= a - 1e-9 for a, b in zip(r.history, r.history[1:]))
     assert r.likelihood == r.history[-1]
 
