@@ -26,7 +26,7 @@ from ..geometry.poses import inverse, pose, so3_exp, transform
 from ..render.cameras import Camera
 
 # %% auto #0
-__all__ = ['squared_distances', 'heatmap', 'peaks', 'refine', 'Match', 'locate', 'DescriptorDatabase', 'median_depth',
+__all__ = ['squared_distances', 'heatmap', 'peaks', 'refine', 'Match', 'locate', 'median_depth', 'DescriptorDatabase',
            'camera_to_robot', 'fit_plane', 'Grasp', 'Gripper', 'profile', 'pinch_grasp', 'grip', 'gripper_mesh',
            'clutter']
 
@@ -40,7 +40,7 @@ def _numbers(name: str, x: Tensor, ndim: int) -> Tensor:
         raise InputError(f"{name} holds NaN or infinity; leave these entries out")
     return x
 
-
+# %% ../../nbs/don/23_grasping.ipynb #f7ba6431
 def squared_distances(
     query: Float[Tensor, "*batch D"],  # descriptors that are looked for
     features: Float[Tensor, "D H W"],  # a descriptor at each pixel
@@ -83,7 +83,7 @@ def _grid(size: tuple[int, int], like: Tensor) -> Float[Tensor, "H W 2"]:
     v, u = (torch.arange(n, dtype=like.dtype, device=like.device) + 0.5 for n in size)
     return torch.stack(torch.meshgrid(u, v, indexing="xy"), dim=-1)
 
-
+# %% ../../nbs/don/23_grasping.ipynb #edb45fe4
 def peaks(
     heat: Float[Tensor, "*batch H W"],
     count: int = 2,
@@ -153,7 +153,7 @@ class Match:
     rival: Float[Tensor, "*batch 2"]  # the next local maximum away from it, NaN where there is none
     ratio: Float[Tensor, "*batch"]  # the rival's heat over the peak's: 0 is one clear answer, 1 a coin toss
 
-
+# %% ../../nbs/don/23_grasping.ipynb #9fc24d61
 def locate(
     squared: Float[Tensor, "*batch H W"],  # squared descriptor distances; of several descriptors of one point, their smallest
     temperature: float = 1.1,
@@ -171,6 +171,30 @@ def locate(
     uv, value = peaks(heat, 2, apart)
     best = torch.exp(-least[..., 0, 0] / math.exp(temperature))
     return Match(refine(heat, uv[..., 0, :], radius), best, uv[..., 1, :], value[..., 1])
+
+# %% ../../nbs/don/23_grasping.ipynb #906cff0b
+def median_depth(
+    depth: Float[Tensor, "H W"],  # metres along z; 0, NaN and infinity are no measurement
+    uv: Float[Tensor, "*batch 2"],  # pixels
+    radius: int = 1,  # of the window, pixels
+) -> Float[Tensor, "*batch"]:
+    """Median of the measured depths in a window about each place, NaN where there is none.
+
+    The median takes one of the measured depths (the lower of the two in the middle), where a mean would invent a surface between an
+    object and its background. Memory: the window, a place. Raises InputError for wrong shapes and for uv outside the picture.
+    """
+    if not isinstance(depth, Tensor) or depth.ndim != 2 or not depth.is_floating_point() or depth.numel() == 0:
+        what = f"{depth.dtype} {tuple(depth.shape)}" if isinstance(depth, Tensor) else type(depth).__name__
+        raise InputError(f"depth is {what}; give a float tensor (H, W) in metres")
+    _numbers("uv", uv, 1)
+    height, width = depth.shape
+    if uv.shape[-1] != 2 or not bool(((uv >= 0) & (uv < torch.tensor([width, height], device=uv.device))).all()):
+        raise InputError(f"uv {tuple(uv.shape)} must be (..., 2) and inside the picture of {width} x {height} pixels")
+    step = torch.arange(-radius, radius + 1, device=depth.device)
+    columns, rows = (uv.floor().long()[..., k, None] + step for k in (0, 1))
+    inside = ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]
+    window = depth[rows.clamp(0, height - 1)[..., :, None], columns.clamp(0, width - 1)[..., None, :]]
+    return torch.where(inside & window.isfinite() & (window > 0), window, torch.nan).flatten(-2).nanmedian(dim=-1).values
 
 # %% ../../nbs/don/23_grasping.ipynb #9e5396fe
 _FORMAT = "densebook descriptors 1"
@@ -277,30 +301,6 @@ class DescriptorDatabase(_Rows):
         rows = [tuple(row) for row in about["rows"]]
         return cls(about["dim"], rows, _numbers("descriptors", tensor, 2).float() if tensor.numel() else tensor)
 
-# %% ../../nbs/don/23_grasping.ipynb #906cff0b
-def median_depth(
-    depth: Float[Tensor, "H W"],  # metres along z; 0, NaN and infinity are no measurement
-    uv: Float[Tensor, "*batch 2"],  # pixels
-    radius: int = 1,  # of the window, pixels
-) -> Float[Tensor, "*batch"]:
-    """Median of the measured depths in a window about each place, NaN where there is none.
-
-    The median takes one of the measured depths (the lower of the two in the middle), where a mean would invent a surface between an
-    object and its background. Memory: the window, a place. Raises InputError for wrong shapes and for uv outside the picture.
-    """
-    if not isinstance(depth, Tensor) or depth.ndim != 2 or not depth.is_floating_point() or depth.numel() == 0:
-        what = f"{depth.dtype} {tuple(depth.shape)}" if isinstance(depth, Tensor) else type(depth).__name__
-        raise InputError(f"depth is {what}; give a float tensor (H, W) in metres")
-    _numbers("uv", uv, 1)
-    height, width = depth.shape
-    if uv.shape[-1] != 2 or not bool(((uv >= 0) & (uv < torch.tensor([width, height], device=uv.device))).all()):
-        raise InputError(f"uv {tuple(uv.shape)} must be (..., 2) and inside the picture of {width} x {height} pixels")
-    step = torch.arange(-radius, radius + 1, device=depth.device)
-    columns, rows = (uv.floor().long()[..., k, None] + step for k in (0, 1))
-    inside = ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]
-    window = depth[rows.clamp(0, height - 1)[..., :, None], columns.clamp(0, width - 1)[..., None, :]]
-    return torch.where(inside & window.isfinite() & (window > 0), window, torch.nan).flatten(-2).nanmedian(dim=-1).values
-
 # %% ../../nbs/don/23_grasping.ipynb #deca49df
 def camera_to_robot(
     uv: Float[Tensor, "*#batch 2"],  # pixels
@@ -358,7 +358,7 @@ class Grasp:
         """The gripper's pose: its x axis is the opening, z the approach."""
         return pose(torch.stack([self.opening, torch.linalg.cross(self.approach, self.opening), self.approach], dim=1), self.point)
 
-
+# %% ../../nbs/don/23_grasping.ipynb #f1f2761b
 @dataclass(frozen=True)
 class Gripper:
     """The sizes of a gripper that decide where it fits; metres. The defaults are those of a common two-finger hand."""
@@ -426,7 +426,7 @@ def _seen_free(depth: Tensor, camera: Camera, point: Tensor, normal: Tensor, way
     u, v = torch.where(inside[..., None], uv, 0.0).long().unbind(-1)
     return (inside & (depth[v, u] > z)).to(depth.dtype).mean(-1)
 
-
+# %% ../../nbs/don/23_grasping.ipynb #73e40822
 def _first_free(top: Tensor, seen: Tensor, hand: Gripper) -> Tensor:
     """How far out each way a finger first finds room beside the surface, metres; infinite behind what the palm would hit.
 
@@ -547,6 +547,7 @@ def clutter(
     thing: Mesh,  # metres, y up; the object of interest
     generator: torch.Generator,
     count: int = 5,  # other things
+    turn: float = math.pi,  # the thing is turned by up to this either way, radians
 ) -> tuple[Mesh, Float[Tensor, "4 4"]]:
     """`thing` turned about y on a small stand, boxes, balls, rings and blobs of 5 to 11 cm around it on a table; and world_from_thing.
 
@@ -557,9 +558,9 @@ def clutter(
         raise InputError(f"count is {count!r}; give the number of other things, from 0 up")
     low, high = bounds(thing)
     draw = torch.rand(count, 7, generator=generator, device=generator.device).cpu()
-    turn = so3_exp(torch.tensor([0.0, 1, 0]) * (2 * math.pi) * torch.rand(1, generator=generator, device=generator.device).cpu())
+    angle = turn * (2 * torch.rand(1, generator=generator, device=generator.device).cpu() - 1)
     middle = torch.stack([(low[0] + high[0]) / 2, low[1] - _STAND, (low[2] + high[2]) / 2])
-    R = turn.to(middle)
+    R = so3_exp(torch.tensor([0.0, 1, 0]) * angle).to(middle)
     world_from_thing = pose(R, -R @ middle)
     clear = float((thing.vertices - middle)[:, [0, 2]].norm(dim=1).max())
     kinds = (toy.textured_cube(), toy.icosphere(2), toy.torus_mesh(segments=24, sides=12), toy.blob_mesh(2), toy.cube_mesh())
