@@ -112,7 +112,7 @@ def augment(
     grid = pixel_centers(mask.shape, image)
     stack = torch.cat([image, mask[None].to(image), grid, torch.ones_like(grid[:1])])
     moved = _moved(stack, transform or motions(), generator)
-    inside = moved[-1] > 0.999  # between pixels that are all inside
+    inside = moved[-1] > 1 - 32 * torch.finfo(stack.dtype).eps  # a thousandth of fill would move the grid by half a pixel
     shown = inside & (moved[-4] > 0.5)
     return torch.where(shown, moved[:-4], background), shown, torch.where(inside, moved[-3:-1], torch.nan)
 
@@ -253,6 +253,7 @@ def match_depth(
     for name, depth, camera in (("depth_a", depth_a, camera_a), ("depth_b", depth_b, camera_b)):
         if tuple(depth.shape) != camera.size:
             raise InputError(f"{name} has shape {tuple(depth.shape)} but its camera takes {camera.size} pixels; give one that fits")
+    uv_a = uv_a.to(depth_a)
     z = depth_at(depth_a, uv_a)
     points = camera_a.unproject(uv_a, z)
     uv, visible = _seen(points[None], camera_b.K[None], camera_b.cam_from_world[None], depth_b[None], tolerance)
@@ -300,7 +301,7 @@ def match_surface(
     """
     _known_faces(views, caps)
     a, b = torch.tensor([i], device=uv_a.device), torch.tensor([j], device=uv_a.device)
-    points, there = _surface(views, a, b, uv_a[None], caps)
+    points, there = _surface(views, a, b, uv_a[None].to(views.depth), caps)
     uv, visible = _seen(points, views.K[b], views.cam_from_world[b], views.depth[b], tolerance)
     return uv[0], (visible & there)[0]
 
