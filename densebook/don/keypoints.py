@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -15,13 +16,21 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..core.errors import InputError
+from ..data.caps import Views
 from ..geometry import poses
 
 # %% auto #0
-__all__ = ['upsampling', 'Keypoints', 'expectation', 'lift', 'multi_view_consistency', 'relative_pose', 'silhouette', 'variance',
-           'separation']
+__all__ = ['MOMENTS', 'upsampling', 'Keypoints', 'expectation', 'multi_view_consistency', 'relative_pose', 'silhouette',
+           'variance', 'separation', 'KeypointNet', 'framework', 'train']
+
+# %% ../../nbs/don/22_keypoints.ipynb #76fb46df
+from .correspondences import Pairs, lift, pairs
+from .dense_object_nets import DenseObjectNet
 
 # %% ../../nbs/don/22_keypoints.ipynb #2d3b16eb
+MOMENTS = ("lowres", "pixels")  # softmax on the cells, then up; or up, then softmax on the pixels
+
+
 def upsampling(
     big: int,  # pixels
     small: int,  # cells
@@ -77,7 +86,7 @@ def expectation(
     cell. Raises InputError for shapes that do not fit, an empty mask and an unknown `moments`.
     """
     _check_maps(logits, depth, size, mask)
-    if moments not in ("lowres", "pixels"):
+    if moments not in MOMENTS:
         raise InputError(f"moments is {moments!r}; give 'lowres' (flat memory) or 'pixels' (the paper's order)")
     weights = None if mask is None else mask.to(logits)
     if moments == "pixels":
@@ -103,23 +112,6 @@ def _moments(P: Tensor, at_depth: Tensor, weights: Tensor | None, Y: Tensor, X: 
     inside = torch.ones_like(total) if weights is None else torch.einsum("bnhw,bhw->bn", P, Y.T @ weights @ X) / total
     middle = center.new_tensor([len(X) / 2, len(Y) / 2])
     return Keypoints(center + middle, (P * at_depth).sum((2, 3)) / total, spread.clamp_min(0), inside)
-
-# %% ../../nbs/don/22_keypoints.ipynb #6beb5f50
-def lift(
-    uv: Float[Tensor, "*#batch N 2"],  # pixels
-    depth: Float[Tensor, "*#batch N"],  # metres along z
-    K: Float[Tensor, "*#batch 3 3"],  # intrinsics, pixels; upper triangular
-) -> Float[Tensor, "*batch N 3"]:
-    """Points in the camera's frame, metres: depth K^-1 (u, v, 1). Differentiable.
-
-    Raises InputError for shapes that do not end in (N, 2), (N,) and (3, 3).
-    """
-    if uv.shape[-1:] != (2,) or depth.shape[-1:] != uv.shape[-2:-1] or K.shape[-2:] != (3, 3):
-        raise InputError(f"uv {tuple(uv.shape)}, depth {tuple(depth.shape)}, K {tuple(K.shape)}: they must end in (N, 2), (N,) and (3, 3)")
-    fx, skew, cx, fy, cy = (K[..., i, j, None] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
-    y = (uv[..., 1] - cy) / fy
-    x = (uv[..., 0] - cx - skew * y) / fx
-    return depth[..., None] * torch.stack((x, y, torch.ones_like(x)), dim=-1)
 
 # %% ../../nbs/don/22_keypoints.ipynb #5cb065c5
 def _pair(points_a: Tensor, points_b: Tensor, b_from_a: Tensor) -> None:
@@ -194,7 +186,8 @@ def separation(
 ) -> Float[Tensor, ""]:
     """Mean over pairs of what is missing to `margin`, pixels; 0 when all keypoints are that far apart, `margin` when all coincide.
 
-    Memory: N^2 numbers a picture. Gradient finite, 0 for points that coincide. Raises InputError for a negative margin and fewer than 2 points.
+    Memory: N^2 numbers a picture. Gradient finite, 0 for points that coincide. Raises InputError for a negative margin and fewer
+    than 2 points.
     """
     n = uv.shape[-2]
     if n < 2 or not 0 <= margin < math.inf:
@@ -203,3 +196,103 @@ def separation(
     squared = (uv[..., i, :] - uv[..., j, :]).square().sum(-1)
     apart = torch.where(squared > 0, torch.where(squared > 0, squared, 1.0).sqrt(), 0.0)
     return (margin - apart).clamp_min(0).mean()
+
+# %% ../../nbs/don/22_keypoints.ipynb #99d22381
+class KeypointNet(nn.Module):
+    """A Dense Object Net with heads for the place and the depth of each of N keypoints, on its low-resolution map.
+
+    `identity` is the inner net, whose descriptors are "mined" by training the keypoints. Raises InputError for fewer than 3
+    keypoints (a motion needs three), a distance that is not positive, and as `DenseObjectNet`.
+    """
+
+    def __init__(
+        self,
+        keypoints: int = 16,  # N
+        dim: int = 64,  # D, of the identity layer
+        distance: float = 0.6,  # metres from the camera to the object, where the depth starts
+        **network,  # as `DenseObjectNet` takes them
+    ):
+        super().__init__()
+        if not isinstance(keypoints, int) or keypoints < 3:
+            raise InputError(f"keypoints is {keypoints!r}; give a whole number from 3 up, since a rigid motion needs three points")
+        if not 0 < distance < math.inf:
+            raise InputError(f"distance is {distance!r}; give a positive length in metres")
+        self.identity = DenseObjectNet(dim, **network)
+        self.spatial, self.depth = nn.Conv2d(dim, keypoints, 1), nn.Conv2d(dim, keypoints, 1)
+        self.distance = distance
+
+    def maps(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B N h w"], Float[Tensor, "B N h w"]]:
+        """Logits and depth in metres of each keypoint, at low resolution; images are sRGB in [0, 1]."""
+        features = self.identity.features(images)
+        return self.spatial(features), self.distance * torch.exp(0.3 * torch.tanh(self.depth(features)))
+
+    def forward(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None = None, moments: str = "lowres") -> Keypoints:
+        """The keypoints of each picture. Memory beyond the backbone's: a few maps of N h w numbers a picture."""
+        return expectation(*self.maps(images), tuple(images.shape[-2:]), mask, moments)
+
+    def describe(self, images: Float[Tensor, "B 3 H W"], uv: Float[Tensor, "B M 2"]) -> Float[Tensor, "B M D"]:
+        """Mined descriptors at pixels (u, v), of length one."""
+        return self.identity.describe(images, uv)
+
+# %% ../../nbs/don/22_keypoints.ipynb #c52e9ff5
+def framework(
+    net: KeypointNet,
+    twins: Views,  # views A of all pairs, then views B
+    found: Pairs,  # which view belongs to which; matches are not looked at
+    images: Float[Tensor, "B 3 H W"],  # the pictures, or the pictures in other light
+    margin: float = 10.0,  # pixels, of the separation; the paper: 10 for 16 keypoints, 2 for 128
+    delta: float = 0.03,  # metres, of the consistency
+) -> dict[str, Float[Tensor, ""]]:
+    """The losses of the framework, weighted as in the paper: all 1, but 0.001 for the variance. One pass of the backbone a view."""
+    seen = net(images, twins.mask)
+    points = lift(seen.uv, seen.depth, twins.K[:, None])
+    T = twins.cam_from_world[found.b] @ poses.inverse(twins.cam_from_world[found.a])
+    pair = points[found.a], points[found.b], T
+    return {
+        "consistency": multi_view_consistency(*pair, delta),
+        "pose": relative_pose(*pair),
+        "silhouette": silhouette(seen.inside),
+        "variance": 1e-3 * variance(seen.variance),
+        "separation": separation(seen.uv, margin),
+    }
+
+# %% ../../nbs/don/22_keypoints.ipynb #af22e0b0
+def _light(images: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Another exposure and white balance for each picture."""
+    place = generator.device if generator else "cpu"
+    gain, shift = (torch.rand(len(images), c, 1, 1, generator=generator, device=place).to(images) for c in (3, 1))
+    return (images * (0.7 + 0.6 * gain) + 0.2 * shift - 0.1).clamp(0, 1)
+
+
+def train(
+    net: nn.Module,
+    views: Views,
+    objective: Callable[[nn.Module, Views, Pairs, Tensor], dict[str, Tensor]] = framework,  # terms, to be summed
+    steps: int = 300,
+    batch: int = 4,  # pairs a step
+    matches: int = 48,  # of each pair
+    lr: float = 3e-3,
+    generator: torch.Generator | None = None,
+) -> list[dict[str, float]]:
+    """Train in place on random pairs of one instance in random light; returns the terms of each step.
+
+    AdamW, rate warmed up over 20 steps and falling along a cosine, gradients cut to length 5: keypoints that lie nearly on a line
+    have steep pose losses. Deterministic for a given generator. Raises InputError as `pairs`.
+    """
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-4)
+    history = []
+    net.train()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1.0, (step + 1) / 20) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
+        drawn = pairs(views, batch, matches, generator=generator)
+        twins = views[torch.cat((drawn.a, drawn.b))]
+        first = torch.arange(len(drawn), device=drawn.a.device)
+        terms = objective(net, twins, replace(drawn, a=first, b=first + len(drawn)), _light(twins.rgb, generator))
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimizer.step()
+        history.append({name: term.item() for name, term in terms.items()})
+    net.eval()
+    return history

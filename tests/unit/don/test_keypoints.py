@@ -122,27 +122,6 @@ def test_expectation_refuses():
         kp.upsampling(4, 0)
 
 
-# Points in space
-
-
-@dtypes
-def test_lift_is_the_inverse_of_projecting(dtype):
-    from densebook.render.cameras import Camera
-
-    K = torch.tensor([[150.0, 2.0, 80], [0, 140, 64], [0, 0, 1]], dtype=dtype)
-    uv, depth = 100 * rand(2, 7, 2, dtype=dtype), 0.5 + rand(2, 7, dtype=dtype)
-    X = kp.lift(uv, depth, K.expand(2, 3, 3))
-    assert_close(X, Camera(K, torch.eye(4, dtype=dtype), (128, 160)).unproject(uv, depth))
-    assert_close((X / X[..., 2:]) @ K.T, F.pad(uv, (0, 1), value=1.0), rtol=1e-5, atol=1e-4)
-    assert_grad(kp.lift, uv, depth, K.expand(2, 3, 3))
-
-
-def test_lift_refuses():
-    for shapes in (((4, 3), (4,), (3, 3)), ((4, 2), (3,), (3, 3)), ((4, 2), (4,), (4, 4))):
-        with pytest.raises(InputError, match="must end in"):
-            kp.lift(*(torch.zeros(s) for s in shapes))
-
-
 # Losses of pairs
 
 
@@ -286,3 +265,160 @@ def test_silhouette_and_variance():
 def test_separation_refuses(arguments):
     with pytest.raises(InputError, match="keypoints"):
         kp.separation(*arguments)
+
+
+# The network
+
+
+def small(keypoints=5, dim=6, **more):
+    torch.manual_seed(0)
+    return kp.KeypointNet(keypoints, dim, width=8, **more).eval()
+
+
+@pytest.fixture(scope="module")
+def views():
+    from densebook.data.caps import render_views, toy_caps
+
+    return render_views(toy_caps(2), 6, size=(64, 96), generator=0, azimuth=(-0.6, 0.6))
+
+
+def test_network_starts_at_the_distance_and_knows_its_mask():
+    net, images = small(distance=2.0), rand(2, 3, 64, 96, dtype=torch.float32)
+    logits, depth = net.maps(images)
+    assert logits.shape == depth.shape == (2, 5, 16, 24)
+    assert (depth / 2.0).log().abs().max() <= 0.3001
+    seen = net(images)
+    assert seen.uv.shape == (2, 5, 2) and ((seen.depth - 2).abs() < 0.7).all()
+    assert_close(seen.inside, torch.ones(2, 5))
+    half = torch.zeros(2, 64, 96, dtype=torch.bool)
+    half[:, :, 48:] = True
+    assert_close(net(images, half).inside + net(images, ~half).inside, torch.ones(2, 5), rtol=1e-5)
+    assert_close(tuple(net(images)), tuple(kp.expectation(logits, depth, (64, 96))))
+
+
+def test_twins_share_everything():
+    net, images = small(), rand(2, 3, 64, 96, dtype=torch.float32)
+    assert_close(net(images).uv[1:], net(images[1:]).uv, rtol=1e-4, atol=1e-3)
+
+
+def test_mined_descriptors_are_those_of_the_identity_layer():
+    net, images, uv = small(), rand(1, 3, 64, 96, dtype=torch.float32), 64 * rand(1, 9, 2, dtype=torch.float32)
+    assert_close(net.describe(images, uv), net.identity.describe(images, uv))
+    assert_close(net.describe(images, uv).norm(dim=-1), torch.ones(1, 9))
+
+
+def test_heads_keep_no_map_of_the_picture():
+    """What is kept grows by a few maps of cells a keypoint, 16 times less than one map of pixels."""
+
+    def kept(count, size):
+        total, logits = {}, rand(1, count, 8, 10, dtype=torch.float32).requires_grad_()
+
+        def pack(x):
+            total[x.untyped_storage().data_ptr()] = x
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            kp.expectation(logits, torch.ones_like(logits), size)
+        return sum(x.untyped_storage().nbytes() for x in total.values())
+
+    assert kept(64, (128, 160)) - kept(1, (128, 160)) < 63 * 8 * 10 * 4 * 5 < 63 * 128 * 160 * 4 / 16
+    assert kept(64, (256, 320)) - kept(1, (256, 320)) == kept(64, (128, 160)) - kept(1, (128, 160))
+
+
+@pytest.mark.parametrize("arguments", [{"keypoints": 2}, {"keypoints": 4.0}, {"dim": 0}, {"distance": 0.0}, {"backbone": "vgg"}])
+def test_network_refuses(arguments):
+    with pytest.raises(InputError, match=next(iter(arguments))):
+        kp.KeypointNet(**arguments)
+
+
+def drawn(views):
+    """The pairs (0, 2) and (1, 3) as twins: two views of caps 0 and 1."""
+    from densebook.don.correspondences import Pairs
+
+    empty = torch.zeros(2, 0)
+    return views[[0, 1, 2, 3]], Pairs(torch.tensor([0, 1]), torch.tensor([2, 3]), empty[..., None].expand(2, 0, 2), empty[..., None].expand(2, 0, 2), empty.bool())
+
+
+def test_framework_is_the_sum_of_its_losses(views):
+    net, (twins, found) = small(), drawn(views)
+    terms = kp.framework(net, twins, found, twins.rgb, margin=7.0, delta=0.05)
+    seen = net(twins.rgb, twins.mask)
+    points = torch.stack([torch.linalg.solve(K, F.pad(uv, (0, 1), value=1.0).T).T * d[:, None] for K, uv, d in zip(twins.K, seen.uv, seen.depth)])
+    T = twins.cam_from_world[2:] @ torch.linalg.inv(twins.cam_from_world[:2])
+    T[:, 3] = torch.tensor([0.0, 0, 0, 1])
+    expected = {
+        "consistency": kp.multi_view_consistency(points[:2], points[2:], T, 0.05),
+        "pose": kp.relative_pose(points[:2], points[2:], T),
+        "silhouette": kp.silhouette(seen.inside),
+        "variance": kp.variance(seen.variance) / 1000,
+        "separation": kp.separation(seen.uv, 7.0),
+    }
+    assert terms.keys() == expected.keys()
+    for name in expected:
+        assert_close(terms[name], expected[name], rtol=2e-3)
+
+
+def test_true_points_of_rendered_views_have_no_loss(views):
+    """Poses, intrinsics and depth of the views fit together: surface points of A, carried to B, are surface points of B."""
+    from densebook.don.correspondences import lift, pairs
+
+    found = pairs(views, 3, 32, generator=seeded())
+    z = views.depth[found.a][torch.arange(3)[:, None], found.uv_a[..., 1].long(), found.uv_a[..., 0].long()]
+    a = lift(found.uv_a, z, views.K[found.a, None])
+    T = views.cam_from_world[found.b] @ poses.inverse(views.cam_from_world[found.a])
+    b = poses.transform(T, a)
+    image = b @ views.K[found.b].mT
+    assert_close((image[..., :2] / image[..., 2:])[found.valid], found.uv_b[found.valid], atol=1e-2)
+    assert kp.multi_view_consistency(a, b, T) < 1e-6 and kp.relative_pose(a, b, T) < 1e-3
+
+
+def test_training_is_deterministic_and_lowers_the_loss(views):
+    histories = []
+    for _ in range(2):
+        net = small()
+        histories.append(kp.train(net, views, steps=25, batch=2, matches=16, lr=1e-2, generator=seeded(3)))
+        assert not net.training
+    assert histories[0] == histories[1]
+    total = [sum(h.values()) for h in histories[0]]
+    assert sum(total[-5:]) < 0.7 * sum(total[:5])
+    assert set(histories[0][0]) == {"consistency", "pose", "silhouette", "variance", "separation"}
+
+
+def test_training_takes_other_objectives(views):
+    seen = []
+
+    def objective(net, twins, found, images):
+        seen.append((len(twins), found.a.tolist(), found.b.tolist(), float(images.min()), float(images.max())))
+        return {"only": net(images).uv.square().mean()}
+
+    history = kp.train(small(), views, objective, steps=2, batch=3, matches=8, generator=seeded())
+    assert [set(h) for h in history] == [{"only"}] * 2
+    assert all(n == 6 and a == [0, 1, 2] and b == [3, 4, 5] and low >= 0 and high <= 1 for n, a, b, low, high in seen)
+
+
+def test_training_refuses_views_of_different_objects(views):
+    with pytest.raises(InputError, match="one instance twice"):
+        kp.train(small(), views[[0, 1]], steps=1)
+
+
+# CUDA
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@dtypes
+def test_cuda_agrees(dtype):
+    logits, depth, mask = randn(2, 5, 6, 8, dtype=dtype), rand(2, 5, 6, 8, dtype=dtype), rand(2, 24, 32) > 0.3
+    for moments in kp.MOMENTS:
+        ours = kp.expectation(logits.cuda(), depth.cuda(), (24, 32), mask.cuda(), moments)
+        assert_close(tuple(x.cpu() for x in ours), tuple(kp.expectation(logits, depth, (24, 32), mask, moments)), rtol=1e-4, atol=1e-3)
+    a, b, T = pair(dtype=dtype)
+    rough = b + 0.02 * randn(*b.shape, seed=3, dtype=dtype)
+    for loss in (kp.multi_view_consistency, kp.relative_pose):
+        assert_close(loss(a.cuda(), rough.cuda(), T.cuda()).cpu(), loss(a, rough, T), rtol=1e-3)
+    assert_close(kp.separation(ours.uv).cpu(), kp.separation(ours.uv.cpu()), rtol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_cuda_trains(views):
+    history = kp.train(small().cuda(), views.to("cuda"), steps=2, batch=2, matches=8, generator=torch.Generator("cuda").manual_seed(0))
+    assert all(math.isfinite(v) for h in history for v in h.values())
