@@ -9,10 +9,11 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -22,9 +23,11 @@ from ..data.caps import Caps, Views
 from .correspondences import Pairs, pairs
 
 # %% auto #0
-__all__ = ['DenseObjectNet', 'sample', 'nt_xent', 'contrastive', 'distributional', 'match', 'train_loss', 'fit', 'predict']
+__all__ = ['DenseObjectNet', 'sample', 'nt_xent', 'contrastive', 'distributional', 'match', 'jitter', 'draw_batch', 'pair_loss',
+           'train_loss', 'fit', 'predict', 'save_state', 'load_state', 'save', 'load', 'PairData', 'loader',
+           'don_module', 'make_trainer']
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #3a496bdf
+# %% ../../nbs/don/21_dense_object_nets.ipynb #f105e1b4
 def _normed(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution, batch norm, ReLU. Kernels of even size halve the picture so that cells stay centred on their pixels."""
     padding = (kernel - stride + 1) // 2
@@ -34,9 +37,10 @@ def _normed(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Sequent
 class _Residual(nn.Module):
     """Two 3 x 3 convolutions around a shortcut."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, dilation: int = 1):
         super().__init__()
         self.first = _normed(channels, channels, 3)
+        self.first[0].dilation = self.first[0].padding = (dilation, dilation)
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,26 +48,26 @@ class _Residual(nn.Module):
 
 
 class _Small(nn.Module):
-    """A U-net of four levels, strides 4 to 32, for two CPU cores: what a place looks like, and where on the object it is."""
+    """A U-net of strides 4, 8 and 16, for two CPU cores: what a place looks like, and where on the object it is.
 
-    def __init__(self, width: int = 48):
+    Nearly all of the cost is at stride 4; the wide dilated blocks at stride 16, which see the whole object, are almost free.
+    """
+
+    def __init__(self, width: int):
         super().__init__()
-        widths = (width, 3 * width // 2, 2 * width, 2 * width)
-        self.stem = nn.Sequential(_normed(3, width // 2, 4, 2), _normed(width // 2, width, 4, 2))
-        self.blocks = nn.ModuleList(_Residual(w) for w in widths)
-        self.down = nn.ModuleList(_normed(a, b, 4, 2) for a, b in zip(widths, widths[1:]))
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:]))
-        self.merge = nn.ModuleList(_Residual(w) for w in widths[:-1])
+        a, b, c = width, 3 * width // 2, 3 * width
+        self.stem = nn.Sequential(_normed(3, a // 2, 4, 2), _normed(a // 2, a, 4, 2), _Residual(a))
+        self.middle = nn.Sequential(_normed(a, b, 4, 2), _Residual(b))
+        self.deep = nn.Sequential(_normed(b, c, 4, 2), *(_Residual(c, rate) for rate in (1, 2, 4, 1)))
+        self.up_deep, self.up_middle = nn.Conv2d(c, b, 1), nn.Conv2d(b, a, 1)
+        self.merge_middle, self.merge = _Residual(b), _Residual(a)
 
     def forward(self, x: Tensor) -> Tensor:
-        levels = [self.blocks[0](self.stem(x))]
-        for down, block in zip(self.down, self.blocks[1:]):
-            levels.append(block(down(levels[-1])))
-        x = levels.pop()
-        for up, merge in zip(reversed(self.up), reversed(self.merge)):
-            x = F.interpolate(up(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = merge(x + levels.pop())
-        return x
+        fine = self.stem(x)
+        middle = self.middle(fine)
+        deep = F.interpolate(self.up_deep(self.deep(middle)), middle.shape[-2:], mode="bilinear", align_corners=False)
+        middle = F.interpolate(self.up_middle(self.merge_middle(middle + deep)), fine.shape[-2:], mode="bilinear", align_corners=False)
+        return self.merge(fine + middle)
 
 
 def _resnet34(stride: int) -> nn.Sequential:
@@ -81,14 +85,14 @@ def _resnet34(stride: int) -> nn.Sequential:
     pool = () if stride == 16 else (full.maxpool,)
     return nn.Sequential(full.conv1, full.bn1, full.relu, *pool, full.layer1, full.layer2, full.layer3, full.layer4)
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #81c9fc18
-_BACKBONES = {"small": {4: 32}, "resnet34": {16: 16, 8: 8, 32: 32}}  # name: stride of the map -> what the picture's sides are multiples of
+# %% ../../nbs/don/21_dense_object_nets.ipynb #d49fe0d6
+_BACKBONES = {"small": {4: 16}, "resnet34": {16: 16, 8: 8, 32: 32}}  # name: stride of the map -> what the picture's sides are multiples of
 
 
 class DenseObjectNet(nn.Module):
     """A descriptor for every pixel: a convolutional backbone, a 1 x 1 convolution to `dim` channels, bilinear upsampling.
 
-    "small" has 0.6 M parameters and a map of stride 4, for CPUs. "resnet34" is the paper's, without weights: stride 16 as its
+    "small" has 1.4 M parameters and a map of stride 4, for CPUs. "resnet34" is the paper's, without weights: stride 16 as its
     code released it (no max-pool), 32 with it, 8 dilated. `unit`: descriptors have length one (taken after upsampling).
     Raises InputError for a dim below 1 and an unknown backbone or stride.
     """
@@ -99,7 +103,7 @@ class DenseObjectNet(nn.Module):
         backbone: str = "small",  # or "resnet34"
         stride: int | None = None,  # pixels a cell of the low-resolution map; None: the backbone's first
         unit: bool = True,
-        width: int = 48,  # channels of the small backbone at stride 4
+        width: int = 40,  # channels of the small backbone at stride 4
     ):
         super().__init__()
         if not isinstance(dim, int) or dim < 1:
@@ -152,17 +156,25 @@ def sample(
     lower = flat.gather(2, first + below) * (1 - fx) + flat.gather(2, first + below + right) * fx
     return (upper * (1 - fy) + lower * fy).mT
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #3302a3cc
+# %% ../../nbs/don/21_dense_object_nets.ipynb #f65a8dc0
 def _cells(shape: tuple[int, int], size: tuple[int, int], like: Tensor) -> Float[Tensor, "h*w 2"]:
     """Pixel positions (u, v) of the centres of the map's cells, row by row."""
     v, u = (torch.arange(n, dtype=like.dtype, device=like.device).add(0.5).mul(s / n) for n, s in zip(shape, size))
     return torch.stack(torch.meshgrid(u, v, indexing="xy"), -1).flatten(0, 1)
 
 
+def _some_valid(query: Tensor, valid: Tensor | None) -> Tensor:
+    """Which matches count; an InputError where none does."""
+    valid = torch.ones(query.shape[:2], dtype=torch.bool, device=query.device) if valid is None else valid
+    if not bool(valid.any()):
+        raise InputError("there is no valid match; leave out pairs without a common place, and check that masks are not empty")
+    return valid
+
+
 def nt_xent(
     query: Float[Tensor, "P N D"],  # descriptors in A, of length one
     positive: Float[Tensor, "P N D"],  # of the same places in B
-    cells: Float[Tensor, "P D h w"],  # B's low-resolution map, of any length
+    cells: Float[Tensor, "P D h w"],  # B's low-resolution map, of length one
     uv: Float[Tensor, "P N 2"],  # where the positives are in B, pixels
     size: tuple[int, int],  # of picture B, pixels
     temperature: float = 0.1,
@@ -175,25 +187,26 @@ def nt_xent(
     -log of exp(a.b / t) over itself plus the sum over negatives, mean over valid matches; one direction. Memory: chunk
     (N + h w) numbers a pair, nothing of size D H W or N H W. Raises InputError without a valid match.
     """
-    valid = torch.ones(query.shape[:2], dtype=torch.bool, device=query.device) if valid is None else valid
-    if not bool(valid.any()):
-        raise InputError("there is no valid match; leave out pairs without a common place, and check that masks are not empty")
-    others = torch.cat([positive, F.normalize(cells, dim=1).flatten(2).mT], 1)
+    valid = _some_valid(query, valid)
+    others = torch.cat([positive.mT, cells.flatten(2)], 2) / temperature
     places = torch.cat([uv, _cells(tuple(cells.shape[-2:]), size, uv).expand(len(uv), -1, -1)], 1)
-    usable = F.pad(valid, (0, others.shape[1] - valid.shape[1]), value=True)
+    share = torch.zeros_like(places[:, None, :, 0]).masked_fill(F.pad(~valid, (0, cells[0, 0].numel()), value=False)[:, None], -torch.inf)
+    ones, middle = torch.ones_like(places[..., :1]), uv.new_tensor(size[::-1]) / 2
+    x = places - middle
+    lifted = torch.cat([-2 * x, x.square().sum(-1, keepdim=True), ones], -1).mT
 
     def part(q: Tensor, p: Tensor, at: Tensor) -> Tensor:
-        near = torch.cdist(at, places, compute_mode="donot_use_mm_for_euclid_dist") < radius
-        against = (q @ others.mT / temperature).masked_fill(near | ~usable[:, None], -torch.inf)
+        a = at - middle
+        away = torch.cat([a, torch.ones_like(a[..., :1]), a.square().sum(-1, keepdim=True)], -1) @ lifted  # squared distances
+        against = torch.baddbmm(share, q, others).masked_fill_(away < radius**2, -torch.inf)
         match = (q * p).sum(-1) / temperature
-        return torch.logsumexp(torch.cat([match[..., None], against], -1), -1) - match
+        return torch.logaddexp(torch.logsumexp(against, -1), match) - match
 
-    pieces = zip(*(x.split(chunk, 1) for x in (query, positive, uv)))
-    whole = query.shape[1] <= chunk
-    losses = torch.cat([part(*p) if whole else checkpoint(part, *p, use_reentrant=False) for p in pieces], 1)
+    pieces = list(zip(*(x.split(chunk, 1) for x in (query, positive, uv))))
+    losses = torch.cat([part(*p) if len(pieces) == 1 else checkpoint(part, *p, use_reentrant=False) for p in pieces], 1)
     return losses[valid].mean()
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #fdebdc19
+
 def contrastive(
     query: Float[Tensor, "P N D"],
     positive: Float[Tensor, "P N D"],
@@ -209,9 +222,7 @@ def contrastive(
     Mean of d^2 over matches plus the mean of max(0, margin - d)^2 over the non-matches that are nearer than the margin ("hard
     negatives", as in Florence's code). Non-matches are B's cells farther than `radius` from the match. Memory: N h w numbers a pair.
     """
-    valid = torch.ones(query.shape[:2], dtype=torch.bool, device=query.device) if valid is None else valid
-    if not bool(valid.any()):
-        raise InputError("there is no valid match; leave out pairs without a common place, and check that masks are not empty")
+    valid = _some_valid(query, valid)
     other = cells.flatten(2)
     squared = query.square().sum(-1)[..., None] - 2 * query @ other + other.square().sum(1)[:, None]
     apart = (squared.clamp_min(0) + 1e-12).sqrt()
@@ -233,16 +244,14 @@ def distributional(
 
     The heatmap is the softmax of -d^2 / t over B's cells. Memory: 2 N h w numbers a pair. Raises InputError without a valid match.
     """
-    valid = torch.ones(query.shape[:2], dtype=torch.bool, device=query.device) if valid is None else valid
-    if not bool(valid.any()):
-        raise InputError("there is no valid match; leave out pairs without a common place, and check that masks are not empty")
+    valid = _some_valid(query, valid)
     other = cells.flatten(2)
     logits = (2 * query @ other - other.square().sum(1)[:, None]) / temperature
     away = torch.cdist(uv, _cells(tuple(cells.shape[-2:]), size, uv).expand(len(uv), -1, -1))
     target = torch.softmax(away.square() / (-2 * sigma**2), -1)
     return -(target * torch.log_softmax(logits, -1)).sum(-1)[valid].mean()
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #7a0982f5
+# %% ../../nbs/don/21_dense_object_nets.ipynb #8afc83d7
 def _spread(count: int, cells: int, like: Tensor) -> Float[Tensor, "count cells"]:
     """The matrix of bilinear upsampling from `cells` to `count` along one axis."""
     eye = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
@@ -258,7 +267,7 @@ def match(
     subpixel: bool = False,
     block: int = 1 << 22,  # numbers held at a time
 ) -> Float[Tensor, "N 2"]:
-    """The pixel centre (u, v) whose upsampled descriptor is nearest to each query; with `subpixel` refined by a parabola through its neighbours.
+    """The pixel centre (u, v) whose upsampled descriptor is nearest to each query; with `subpixel` moved to a parabola's top.
 
     <q, up(F)> = up(<q, F>), so only one number a pixel is upsampled, and |up(F)| is made a few rows at a time: memory is flat in D.
     Raises InputError for descriptors of another length than the map's.
@@ -293,45 +302,85 @@ def _refined(score: Float[Tensor, "N H W"], uv: Tensor) -> Float[Tensor, "N 2"]:
         moved = moved + shift[:, None] * step
     return moved
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #f65a8dc0
-def _jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+# %% ../../nbs/don/21_dense_object_nets.ipynb #bcbddeeb
+def jitter(
+    images: Float[Tensor, "B 3 H W"],  # sRGB in [0, 1]
+    generator: torch.Generator,
+) -> Float[Tensor, "B 3 H W"]:
     """Another exposure, contrast, white balance and sensor noise for each picture."""
 
     def draw(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator, device=generator.device).to(images)
 
     n = len(images)
-    gain, gamma = 0.7 + 0.6 * draw(n, 3, 1, 1) * 0.5 + 0.3 * draw(n, 1, 1, 1), torch.exp(0.6 * draw(n, 1, 1, 1) - 0.3)
-    noisy = gain * images.clamp(1e-3, 1) ** gamma + 0.03 * draw(n, 1, 1, 1) * (draw(*images.shape) - 0.5) * 3.5
-    return noisy.clamp(0, 1)
+    gain = 0.7 + 0.3 * draw(n, 3, 1, 1) + 0.3 * draw(n, 1, 1, 1)
+    gamma = torch.exp(0.6 * draw(n, 1, 1, 1) - 0.3)
+    noise = 0.1 * draw(n, 1, 1, 1) * (draw(*images.shape) - 0.5)
+    return (gain * images.clamp(1e-3, 1) ** gamma + noise).clamp(0, 1)
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #d6c348f4
-def train_loss(
-    net: DenseObjectNet,
+
+def draw_batch(
     views: Views,
-    found: Pairs,
-    images: Float[Tensor, "B 3 H W"] | None = None,  # other pictures in place of views.rgb, e.g. in other light
-    kind: str = "nt_xent",
+    caps: Caps | None,  # with them half of the pairs show two instances
+    batch: int,  # views, two of each instance
+    count: int,  # pairs among them
+    matches: int,  # of each pair
+    generator: torch.Generator,
+) -> tuple[Int[Tensor, "B"], Pairs]:
+    """Numbers of some views, and pairs among these views. Raises InputError where no instance is seen twice, and for empty masks."""
+    order = torch.rand(len(views), generator=generator, device=generator.device).argsort().to(views.instance.device)
+    instance = views.instance[order]
+    rank = (instance[:, None] == instance).tril(-1).sum(1)  # how many views of this instance came before
+    twice = instance[rank == 1]
+    if not len(twice):
+        raise InputError("views show no instance twice; render at least two views of each")
+    chosen = order[torch.isin(instance, twice[: max(1, batch // 2)]) & (rank < 2)]
+    some = views[chosen]
+    cross = count // 2 if caps is not None and len(twice) > 1 and batch > 2 else 0
+    found = pairs(some, count - cross, matches, None, generator)
+    if cross:
+        more = pairs(some, cross, matches, caps, generator)
+        found = Pairs(*(torch.cat([getattr(found, n), getattr(more, n)]) for n in ("a", "b", "uv_a", "uv_b", "valid")))
+    return chosen, found
+
+# %% ../../nbs/don/21_dense_object_nets.ipynb #8782b2f4
+def pair_loss(
+    maps: Float[Tensor, "B D h w"],  # low-resolution maps of the views
+    found: Pairs,  # among these views
+    size: tuple[int, int],  # height and width of the pictures, pixels
+    unit: bool = True,  # descriptors of length one
+    kind: str = "nt_xent",  # or "contrastive" or "distributional"
 ) -> Float[Tensor, ""]:
-    """The loss of pairs of views, both directions; every view passes the backbone once, however many pairs it is in."""
-    images = views.rgb if images is None else images
-    size = tuple(images.shape[-2:])
-    maps = net.features(images)
+    """The loss of pairs of views, mean of both directions. Raises InputError for an unknown kind, and as the losses do."""
+    if kind not in ("nt_xent", "contrastive", "distributional"):
+        raise InputError(f"kind {kind!r} is not a loss of this chapter; give nt_xent, contrastive or distributional")
     a, b = sample(maps[found.a], found.uv_a, size), sample(maps[found.b], found.uv_b, size)
-    if net.unit:
-        a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
-    cells = F.normalize(maps, dim=1) if net.unit else maps
+    if unit:
+        a, b, maps = F.normalize(a, dim=-1), F.normalize(b, dim=-1), F.normalize(maps, dim=1)
     total = 0.0
     for q, p, other, uv in ((a, b, found.b, found.uv_b), (b, a, found.a, found.uv_a)):
         if kind == "nt_xent":
-            total = total + nt_xent(q, p, cells[other], uv, size, valid=found.valid)
+            total = total + nt_xent(q, p, maps[other], uv, size, radius=size[0] / 16, valid=found.valid)
         elif kind == "contrastive":
-            total = total + contrastive(q, p, cells[other], uv, size, valid=found.valid)
-        elif kind == "distributional":
-            total = total + distributional(q, cells[other], uv, size, valid=found.valid)
+            total = total + contrastive(q, p, maps[other], uv, size, radius=size[0] / 16, valid=found.valid)
         else:
-            raise InputError(f"kind {kind!r} is not a loss of this chapter; give nt_xent, contrastive or distributional")
+            total = total + distributional(q, maps[other], uv, size, sigma=size[0] / 32, valid=found.valid)
     return total / 2
+
+
+def train_loss(
+    net: DenseObjectNet,
+    images: Float[Tensor, "B 3 H W"],
+    found: Pairs,
+    kind: str = "nt_xent",
+) -> Float[Tensor, ""]:
+    """`pair_loss` of pictures: every view passes the backbone once, however many pairs it is in."""
+    return pair_loss(net.features(images), found, tuple(images.shape[-2:]), net.unit, kind)
+
+# %% ../../nbs/don/21_dense_object_nets.ipynb #e8ae6295
+def _halved(images: Tensor, found: Pairs) -> tuple[Tensor, Pairs]:
+    """Pictures of half the size and the same pairs in them."""
+    return F.avg_pool2d(images, 2), Pairs(found.a, found.b, found.uv_a / 2, found.uv_b / 2, found.valid)
 
 
 def fit(
@@ -339,25 +388,31 @@ def fit(
     views: Views,
     caps: Caps | None = None,  # with them half of the pairs show two instances
     steps: int = 300,
-    lr: float = 2e-3,
+    lr: float = 3e-3,
     batch: int = 8,  # views a step
-    pairs_a_step: int = 16,
-    matches: int = 96,
+    matches: int = 64,  # of each of 2 x batch pairs
+    coarse: float = 0.4,  # share of the steps on pictures of half the size, twice as many of them
     kind: str = "nt_xent",
     generator: torch.Generator | None = None,
     cpu_seconds: float | None = None,  # stop after so much of the process's time; None: after `steps`
 ) -> list[float]:
-    """Train in place (AdamW, one-cycle rate); returns the loss of each step. Deterministic for given steps and generator."""
+    """Train in place (AdamW, cosine rate); returns the loss of each step. The same steps, seed and machine give the same net.
+
+    The first steps see pictures of half the size (a quarter of the work), where the sides allow it. Raises InputError as `draw_batch`.
+    """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-2)
+    can_halve = all(n % (2 * net.multiple) == 0 for n in views.size)
     history, start, share = [], time.process_time(), 0.0
     net.train()
     while share < 1:
-        rate = lr * min(1.0, 20 * share + 0.05) * 0.5 * (1 + math.cos(math.pi * share))
+        half = can_halve and share < coarse
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        some, found = _draw(views, caps, batch, pairs_a_step, matches, generator)
-        loss = train_loss(net, some, found, _jitter(some.rgb, generator), kind)
+            group["lr"] = lr * min(1.0, 20 * share + 0.05) * 0.5 * (1 + math.cos(math.pi * max(0.0, (share - 0.3) / 0.7)))
+        many = 2 * batch if half else batch
+        chosen, found = draw_batch(views, caps, many, 2 * many, matches, generator)
+        images = jitter(views.rgb[chosen], generator)
+        loss = train_loss(net, *(_halved(images, found) if half else (images, found)), kind)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -365,21 +420,6 @@ def fit(
         share = len(history) / steps if cpu_seconds is None else (time.process_time() - start) / cpu_seconds
     net.eval()
     return history
-
-
-def _draw(views: Views, caps: Caps | None, batch: int, count: int, matches: int, generator: torch.Generator) -> tuple[Views, Pairs]:
-    """Some views and pairs among them: two views each of batch / 2 instances."""
-    order = torch.rand(len(views), generator=generator, device=generator.device).argsort().to(views.instance.device)
-    instance = views.instance[order]
-    rank = (instance[:, None] == instance).tril(-1).sum(1)  # how many views of this instance came before
-    first = (instance[rank == 1].unique(return_inverse=False))
-    picked = first[torch.rand(len(first), generator=generator, device=generator.device).argsort().to(first.device)[: max(1, batch // 2)]]
-    some = views[order[torch.isin(instance, picked) & (rank < 2)]]
-    same = pairs(some, count if caps is None else count // 2, matches, None, generator)
-    if caps is None:
-        return some, same
-    cross = pairs(some, count - len(same), matches, caps, generator)
-    return some, Pairs(*(torch.cat([getattr(same, n), getattr(cross, n)]) for n in ("a", "b", "uv_a", "uv_b", "valid")))
 
 # %% ../../nbs/don/21_dense_object_nets.ipynb #6a1088ab
 @torch.no_grad()
@@ -397,3 +437,182 @@ def predict(
         both = net.features(views.rgb[[int(found.a[i]), int(found.b[i])]])
         answers.append(match(sample(both[:1], found.uv_a[i : i + 1], size)[0], both[1], size, net.unit, subpixel))
     return torch.stack(answers)
+
+# %% ../../nbs/don/21_dense_object_nets.ipynb #8992cf8e
+def _take_apart(value, tensors: dict[str, Tensor]):
+    """A nest of dicts, lists, tensors and plain values as JSON; tensors go into `tensors` under numbers."""
+    if isinstance(value, Tensor):
+        tensors[str(len(tensors))] = value.detach().cpu().contiguous().clone()
+        return {"tensor": str(len(tensors) - 1)}
+    if isinstance(value, dict):
+        return {"dict": [[_take_apart(k, tensors), _take_apart(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"tuple" if isinstance(value, tuple) else "list": [_take_apart(v, tensors) for v in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    raise InputError(f"the state holds something of type {type(value).__name__}, neither a tensor nor plain data; leave it out")
+
+
+def _put_together(value, tensors: dict[str, Tensor]):
+    """What `_take_apart` took apart."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {_put_together(k, tensors): _put_together(v, tensors) for k, v in content}
+    parts = [_put_together(v, tensors) for v in content]
+    return tuple(parts) if kind == "tuple" else parts
+
+
+def save_state(state: dict, path: str | Path) -> None:
+    """Any nest of tensors and plain values (weights, an optimiser's state, a Lightning checkpoint) as one safetensors file.
+
+    Written to a temporary name and moved: an old file stays whole if this is cut. No pickle. Raises InputError for other things.
+    """
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    plan = json.dumps(_take_apart(state, tensors))
+    with files.atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"plan": plan})
+
+
+def load_state(path: str | Path) -> dict:
+    """What `save_state` wrote. Raises InputError for a file that is not there, cut short, or something else."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            plan = json.loads((file.metadata() or {})["plan"])
+        return _put_together(plan, tensors)
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint {Path(path).name} is not there; give the path of one that was saved") from error
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"checkpoint {Path(path).name} is damaged or not one of this book's ({error}); use an older one") from error
+
+
+def save(net: DenseObjectNet, path: str | Path) -> None:
+    """A net with its settings as one safetensors file, whole or not at all."""
+    save_state({"settings": net.settings, "weights": dict(net.state_dict())}, path)
+
+
+def load(path: str | Path) -> DenseObjectNet:
+    """The net that `save` wrote, ready to use. Raises InputError as `load_state`, and for weights that do not fit their settings."""
+    state = load_state(path)
+    try:
+        net = DenseObjectNet(**state["settings"])
+        net.load_state_dict(state["weights"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"checkpoint {Path(path).name} holds no Dense Object Net, or one of another version; train it again") from error
+    return net.eval()
+
+# %% ../../nbs/don/21_dense_object_nets.ipynb #5f523396
+class PairData(torch.utils.data.Dataset):
+    """Training batches by number: batch i of epoch e follows from seed, e and i alone, so a resumed run sees what it would have seen."""
+
+    def __init__(
+        self,
+        views: Views,
+        caps: Caps | None = None,
+        length: int = 100,  # steps an epoch
+        batch: int = 8,  # views a step
+        count: int = 16,  # pairs a step
+        matches: int = 96,  # of each pair
+        seed: int = 0,
+    ):
+        self.views, self.caps, self.length, self.epoch, self.seed = views, caps, length, 0, seed
+        self.sizes = (batch, count, matches)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Pairs]:
+        """Pictures and pairs of one step."""
+        if not 0 <= i < self.length:
+            raise IndexError(i)
+        draw = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) * 1_000_003 + i)
+        chosen, found = draw_batch(self.views, self.caps, *self.sizes, draw)
+        return jitter(self.views.rgb[chosen], draw), found
+
+
+def loader(data: PairData):
+    """The batches of `data` in their order, one at a time; Lightning gives each process its share."""
+    return torch.utils.data.DataLoader(data, batch_size=None, shuffle=False)
+
+# %% ../../nbs/don/21_dense_object_nets.ipynb #6c21142a
+def don_module(
+    net: DenseObjectNet,
+    lr: float = 3e-4,
+    weight_decay: float = 1e-4,
+    betas: tuple[float, float] = (0.9, 0.999),
+    step_size: int = 2000,  # steps between two cuts of the rate
+    gamma: float = 0.9,  # the cut
+    kind: str = "nt_xent",
+) -> Any:  # a LightningModule
+    """A Lightning module that trains `net` with the paper's settings; its `history` is the loss of each step.
+
+    Adam with L2 decay, and the schedule stepped once a step (the released code steps it twice).
+    """
+    from pytorch_lightning import LightningModule
+
+    class DONModule(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net, self.history = net, []
+
+        def on_train_epoch_start(self) -> None:
+            self.trainer.train_dataloader.dataset.epoch = self.current_epoch
+
+        def training_step(self, batch: tuple[Tensor, Pairs], index: int) -> Tensor:
+            loss = train_loss(self.net, *batch, kind=kind)
+            self.history.append(loss.item())
+            return loss
+
+        def configure_optimizers(self) -> dict:
+            optimizer = torch.optim.Adam(self.parameters(), lr=lr, weight_decay=weight_decay, betas=betas)
+            schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=step_size, gamma=gamma)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    return DONModule()
+
+# %% ../../nbs/don/21_dense_object_nets.ipynb #cc3834b1
+def make_trainer(
+    folder: str | Path,  # where checkpoints go, one an epoch: last.safetensors
+    epochs: int,
+    device: str = "cpu",  # or "cuda"
+    processes: int = 1,  # DDP over gloo (CPU) or NCCL from 2 up
+) -> Any:  # a Trainer
+    """A Lightning trainer that keeps one checkpoint an epoch as safetensors; `fit(..., ckpt_path=...)` goes on from it exactly."""
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.plugins.io import CheckpointIO
+
+    class SafetensorsIO(CheckpointIO):
+        def save_checkpoint(self, checkpoint: dict, path, storage_options=None) -> None:
+            save_state(checkpoint, path)
+
+        def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict:
+            return load_state(path)
+
+        def remove_checkpoint(self, path) -> None:
+            Path(path).unlink(missing_ok=True)
+
+    keep = ModelCheckpoint(folder, filename="last", save_top_k=1, monitor=None, every_n_epochs=1, enable_version_counter=False)
+    keep.FILE_EXTENSION = ".safetensors"
+    return Trainer(
+        default_root_dir=folder,
+        max_epochs=epochs,
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=processes,
+        strategy="ddp" if processes > 1 else "auto",
+        callbacks=[keep],
+        plugins=[SafetensorsIO()],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
