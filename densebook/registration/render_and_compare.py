@@ -25,7 +25,8 @@ from ..render.shading import Ambient, Directional
 # %% auto #0
 __all__ = ['FEATURES', 'HEADLIGHT', 'OPTIMIZERS', 'SPREAD', 'RATES', 'Space', 'viewpoint', 'Shot', 'backdrop', 'snapshot',
            'nudge', 'middle', 'disturb', 'jacobian', 'SegmentationUNet', 'segmentation_loss', 'train_segmentation',
-           'feature_map', 'feature_loss', 'Fit', 'fit']
+           'feature_map', 'feature_loss', 'Fit', 'fit', 'hint', 'LatentRegressor', 'train_regressor', 'visible_points',
+           'Grasp', 'mark', 'carry']
 
 # %% ../../nbs/registration/47_render_and_compare.ipynb #97793a8e
 class Space(Protocol):
@@ -65,7 +66,7 @@ class Shot:
     depth: Float[Tensor, "H W"]  # metres, 0 on the background
     camera: Camera
 
-
+# %% ../../nbs/registration/47_render_and_compare.ipynb #52099fb3
 def backdrop(size: tuple[int, int], generator: torch.Generator | None = None) -> Float[Tensor, "H W 3"]:
     """Soft coloured noise of two scales around a random colour, linear RGB in [0, 1]; drawn on the CPU."""
     base = 0.7 * torch.rand(1, generator=generator) + 0.3 * torch.rand(3, generator=generator)
@@ -75,7 +76,7 @@ def backdrop(size: tuple[int, int], generator: torch.Generator | None = None) ->
         base = base + _uniform(0, 0.35, generator) * noise
     return base.clamp(0, 1)
 
-
+# %% ../../nbs/registration/47_render_and_compare.ipynb #9195691e
 def _paint(mesh: Mesh, generator: torch.Generator | None) -> Float[Tensor, "V 3"]:
     """One colour, or bands of two along y."""
     colors = 0.05 + 0.9 * torch.rand(2, 3, generator=generator).to(mesh.vertices)
@@ -116,13 +117,13 @@ def nudge(
     R = poses.so3_exp(xi[3:])
     return replace(camera, cam_from_world=poses.pose(R, center + xi[:3] - R @ center) @ camera.cam_from_world)
 
-
+# %% ../../nbs/registration/47_render_and_compare.ipynb #88b4a053
 def middle(space: Space, camera: Camera) -> Float[Tensor, "3"]:
     """The middle of the mean shape's box in camera coordinates, metres."""
     vertices = space.decode(torch.zeros_like(space.scales)).detach()
     return poses.transform(camera.cam_from_world, ((vertices.amin(0) + vertices.amax(0)) / 2)[None])[0]
 
-
+# %% ../../nbs/registration/47_render_and_compare.ipynb #f7db58cb
 def disturb(
     camera: Camera,
     center: Float[Tensor, "3"],  # of the object, in camera coordinates
@@ -191,16 +192,16 @@ class SegmentationUNet(nn.Module):
         return 1 - self(image[None])[0].softmax(0)[0]
 
 # %% ../../nbs/registration/47_render_and_compare.ipynb #0c9ea532
-def _augmented(color: Tensor, mask: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Pictures (B, H, W, 3) on black and masks, with new backdrops, exposures and colours, perhaps mirrored."""
+def _augmented(color: Tensor, mask: Tensor, generator: torch.Generator | None, mirror: bool) -> tuple[Tensor, Tensor]:
+    """Pictures (B, H, W, 3) on black and masks, with new backdrops, exposures and colours, perhaps mirrored (all or none)."""
     draws = torch.rand(len(color), 1, 1, 1, generator=generator).to(color)
     color = color[..., torch.randperm(3, generator=generator).to(color.device)] * (0.6 + 0.8 * draws)
     behind = torch.stack([backdrop(mask.shape[1:], generator) for _ in mask]).to(color)
     noise = 0.004 * torch.randn(color.shape, generator=generator).to(color)
     color = (color + (1 - mask[..., None]) * behind + noise).clamp(0, 1)
-    return (color.flip(2), mask.flip(2)) if _uniform(0, 1, generator) < 0.5 else (color, mask)
+    return (color.flip(2), mask.flip(2)) if mirror and _uniform(0, 1, generator) < 0.5 else (color, mask)
 
-
+# %% ../../nbs/registration/47_render_and_compare.ipynb #fbdbd5bb
 def segmentation_loss(
     logits: Float[Tensor, "B classes H W"],
     mask: Float[Tensor, "B H W"],  # share of the pixel that is the object
@@ -231,7 +232,7 @@ def train_segmentation(
     for _ in range(epochs):
         total = 0.0
         for some in torch.randperm(len(color), generator=generator).to(color.device).split(batch):
-            images, masks = _augmented(color[some], mask[some], generator)
+            images, masks = _augmented(color[some], mask[some], generator, mirror=True)
             loss = segmentation_loss(net(images), masks, label[some])
             optimizer.zero_grad()
             loss.backward()
@@ -270,7 +271,7 @@ def _slopes(color: Float[Tensor, "H W 3"], mask: Float[Tensor, "H W"]) -> Float[
     strength = (right.square() + down.square() + 1e-4).sqrt() * inside
     return torch.tanh(0.25 * strength / (strength.detach().sum() / inside.sum().clamp_min(1)).clamp_min(1e-6))
 
-
+# %% ../../nbs/registration/47_render_and_compare.ipynb #95107981
 def _observed(image: Tensor, net: SegmentationUNet | None, features: str) -> Float[Tensor, "C H W"]:
     """What a rendering will be compared with."""
     if features == "unet":
@@ -338,7 +339,7 @@ def _levels(steps: int, pose: bool) -> list[int]:
     top = 3 if pose else 2
     return [top - step * (top + 1) // steps for step in range(steps)]
 
-
+# %% ../../nbs/registration/47_render_and_compare.ipynb #c4bed673
 def _lm(problem: _Problem, theta: Tensor, levels: Sequence[int]) -> tuple[list[Tensor], list[float], bool]:
     """Levenberg-Marquardt, coarse to fine; where no damping makes a step that helps, the level is left."""
     path, history, damping, left = [theta], [], 1e-2, None
@@ -409,7 +410,7 @@ def _recentered(problem: _Problem, theta: Tensor) -> Tensor:
     theta[-6:-4] = (shift / shift.new_tensor(SPREAD[:2])).clamp(-2, 2)
     return theta
 
-
+# %% ../../nbs/registration/47_render_and_compare.ipynb #51483c97
 def _checked(space, image, camera, net, features, optimizer, z) -> None:
     """Refuse what `fit` cannot work with."""
     for name, value, known in (("features", features, FEATURES), ("optimizer", optimizer, OPTIMIZERS)):
@@ -433,7 +434,7 @@ def fit(
     net: SegmentationUNet | None = None,  # needed for a picture; in eval mode
     features: str = "silhouette",  # what is compared: silhouette, edges or unet
     optimizer: str = "lm",  # lm, adam or sgd
-    steps: int | None = None,  # at most; None: 8 for lm (16 with pose), 30 for the others
+    steps: int | None = None,  # at most; None: 8 for lm (12 with pose), 30 for the others
     pose: bool = False,  # whether the camera's pose is uncertain, by about SPREAD, and to be found too
     z: Float[Tensor, "L"] | None = None,  # where to begin; None: the mean shape
     noise: float = 1.0,  # standard deviation of a pixel, as the cost counts it: outlines that do not fit count in rows of pixels
@@ -452,9 +453,118 @@ def fit(
     if pose and features != "unet":
         theta = _recentered(problem, theta)
     if optimizer == "lm":
-        path, history, converged = _lm(problem, theta, _levels(steps or (16 if pose else 8), pose))
+        path, history, converged = _lm(problem, theta, _levels(steps or (12 if pose else 8), pose))
     else:
         tops = 0 if features == "unet" else 3
         path, history, converged = _descend(problem, theta, steps or 30, optimizer, rate or RATES[optimizer], tops)
     found = path[-1]
     return Fit(found[: len(start)], problem.view(found).cam_from_world.detach(), tuple(history), torch.stack(path), converged)
+
+# %% ../../nbs/registration/47_render_and_compare.ipynb #bfa691ca
+@torch.no_grad()
+def hint(space: Space, camera: Camera) -> Float[Tensor, "H W 4"]:
+    """The mean shape in the assumed pose: its normals in camera axes, and the pixels it covers."""
+    seen = render(space.mesh(torch.zeros_like(space.scales)), camera, backend="torch")
+    return torch.cat([seen.normal @ camera.cam_from_world[:3, :3].mT, seen.mask[..., None]], dim=-1)
+
+# %% ../../nbs/registration/47_render_and_compare.ipynb #d9b1ab61
+class LatentRegressor(nn.Module):
+    """Picture and hint to latent, for several categories; a small convolutional network."""
+
+    def __init__(self, latents: Sequence[int], width: int = 16) -> None:
+        super().__init__()
+        widths = (7, width, 2 * width, 4 * width, 4 * width)
+        layers = [nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()) for a, b in zip(widths, widths[1:])]
+        dense = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.2), nn.Linear(64 * width, 8 * width), nn.ReLU()]
+        self.trunk = nn.Sequential(*layers, *dense)
+        self.heads = nn.ModuleList(nn.Linear(8 * width, n) for n in latents)
+
+    def forward(self, images: Float[Tensor, "B H W 3"], hints: Float[Tensor, "B H W 4"], kind: int) -> Float[Tensor, "B L"]:
+        """Latents of objects of category number `kind`."""
+        x = torch.cat([images.clamp_min(1e-4) ** (1 / 2.2), hints], dim=-1).permute(0, 3, 1, 2)
+        return self.heads[kind](self.trunk(x))
+
+# %% ../../nbs/registration/47_render_and_compare.ipynb #e81582fe
+def train_regressor(
+    model: LatentRegressor,
+    shots: Sequence[Sequence[Shot]],  # of each category, before black
+    hints: Sequence[Float[Tensor, "N H W 4"]],
+    latents: Sequence[Float[Tensor, "N L"]],  # the true ones
+    epochs: int = 12,
+    batch: int = 12,
+    rate: float = 2e-3,
+    generator: torch.Generator | None = None,
+) -> list[float]:
+    """Train in place on the mean squared error of latents, a batch of each category in turn; returns it by epoch. Ends in eval mode."""
+    color, mask = ([torch.stack([getattr(s, name) for s in some]) for some in shots] for name in ("color", "mask"))
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * sum(math.ceil(len(z) / batch) for z in latents))
+    model.train()
+    losses = []
+    for _ in range(epochs):
+        total = 0.0
+        for kind, z in enumerate(latents):
+            for some in torch.randperm(len(z), generator=generator).to(z.device).split(batch):
+                images, _ = _augmented(color[kind][some], mask[kind][some], generator, mirror=False)
+                loss = (model(images, hints[kind][some], kind) - z[some]).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += loss.item() * len(some)
+        losses.append(total / sum(len(z) for z in latents))
+    model.eval()
+    return losses
+
+# %% ../../nbs/registration/47_render_and_compare.ipynb #bc9a2ad2
+def visible_points(
+    shot: Shot,
+    camera: Camera,  # the pose that is believed; the shot's own is the true one
+    count: int = 500,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "N 3"]:
+    """Up to `count` random pixels of the object as points in the object's frame, metres. Raises InputError where no pixel shows it."""
+    v, u = (shot.depth > 0).nonzero().unbind(1)
+    if not len(v):
+        raise InputError("shot shows nothing of the object, so it has no points; move the camera")
+    some = torch.randperm(len(v), generator=generator)[:count].to(v.device)
+    v, u = v[some], u[some]
+    return camera.unproject(torch.stack([u, v], dim=1).to(shot.depth) + 0.5, shot.depth[v, u])
+
+# %% ../../nbs/registration/47_render_and_compare.ipynb #305e5854
+@dataclass(frozen=True, eq=False)
+class Grasp:
+    """Two opposite contacts of a two-finger gripper, as points of a surface that may change its shape."""
+
+    faces: Int[Tensor, "2"]
+    weights: Float[Tensor, "2 3"]  # barycentric
+
+# %% ../../nbs/registration/47_render_and_compare.ipynb #8728ec20
+def mark(
+    mesh: Mesh,
+    point: Float[Tensor, "3"],  # inside the object, metres
+    axis: Float[Tensor, "3"],  # along which the fingers close, any length but zero
+) -> Grasp:
+    """The grasp whose fingers meet the surface along a line: its nearest hits from `point`, forwards and backwards.
+
+    Ray and triangle after Moeller and Trumbore (1997), all faces at once. Raises InputError where one side meets nothing.
+    """
+    a, b, c = mesh.triangles.detach().double().unbind(1)
+    axis = F.normalize(axis.to(a), dim=0)
+    one, two, s = b - a, c - a, point.to(a) - a
+    p = torch.linalg.cross(axis.expand_as(two), two)
+    q = torch.linalg.cross(s, one)
+    scale = (one * p).sum(1)
+    u, v, far = ((x / scale) for x in ((s * p).sum(1), q @ axis, (two * q).sum(1)))
+    hit = (u >= 0) & (v >= 0) & (u + v <= 1) & scale.ne(0)
+    sides = [torch.where(hit & (sign * far > 0), sign * far, torch.inf) for sign in (1, -1)]
+    if not all(bool(side.isfinite().any()) for side in sides):
+        raise InputError("point has no surface on both sides along axis; give a point inside the object")
+    faces = torch.stack([side.argmin() for side in sides])
+    return Grasp(faces, torch.stack([1 - u - v, u, v], dim=1)[faces].to(mesh.vertices))
+
+# %% ../../nbs/registration/47_render_and_compare.ipynb #a1d59b42
+def carry(grasp: Grasp, mesh: Mesh) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"], Float[Tensor, ""]]:
+    """Middle of the contacts (metres), unit axis between them and opening (metres) on a mesh with the same faces; differentiable."""
+    one, two = (mesh.triangles[grasp.faces] * grasp.weights[..., None]).sum(1)
+    return (one + two) / 2, F.normalize(one - two, dim=0), (one - two).norm()
