@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,10 +31,6 @@ from . import cpd
 # %% auto #0
 __all__ = ['SPACES', 'surface_error', 'choose_canonical', 'Motion', 'correspond', 'correspond_all', 'principal', 'ShapeSpace',
            'picture_uri', 'morph', 'fit_points']
-
-# %% ../../nbs/registration/46_shape_space.ipynb #a8634a56
-SPACES = ("displacement", "W")
-_CHUNK = 1 << 11  # points matched at a time
 
 # %% ../../nbs/registration/46_shape_space.ipynb #0acf359d
 def surface_error(
@@ -159,16 +156,21 @@ def correspond_all(
 def principal(samples: Float[Tensor, "N F"], count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean (F,), unit directions (K, F), standard deviations (K,) and shares of the variance (K,) of N samples.
 
-    K is `count`, or less where the samples span less (at most N - 1). By a singular value decomposition of the centred samples:
-    memory N F, never F^2. The largest entry of a direction is positive, so that the sign is the same everywhere.
+    K is `count`, or less where the samples span less: at most N - 1, and what is a millionth of the largest is rounding. By a
+    singular value decomposition of the centred samples: memory N F, never F^2. The largest entry of a direction is positive,
+    so that the sign is the same everywhere.
     """
     mean = samples.mean(0)
     _, S, Vt = torch.linalg.svd(samples - mean, full_matrices=False)
-    rank = int((S > S.amax() * len(samples) * torch.finfo(S.dtype).eps).sum()) if len(S) else 0
+    rank = int((S > 1e-6 * S.amax()).sum())
     kept = min(count, rank, len(samples) - 1)
     Vt, variance = Vt[:kept], S.square() / max(len(samples) - 1, 1)
     sign = Vt.gather(1, Vt.abs().argmax(1, keepdim=True)).sign()
     return mean, Vt * sign, variance[:kept].sqrt(), (variance / variance.sum())[:kept]
+
+# %% ../../nbs/registration/46_shape_space.ipynb #a8634a56
+SPACES = ("displacement", "W")
+_CHUNK = 1 << 11  # points matched at a time
 
 # %% ../../nbs/registration/46_shape_space.ipynb #55164440
 @dataclass(frozen=True, eq=False)
@@ -382,10 +384,13 @@ def _step(space: ShapeSpace, z: Tensor, T: Tensor, cloud: Tensor, pose: bool, pr
     weight = normal @ normal.mT + along * torch.eye(3).to(v)
     H = torch.einsum("nik,nij,njl->kl", J, weight, J) / len(r)
     g = torch.einsum("nik,nij,nj->k", J, weight, r) / len(r)
-    L = len(z)
-    H[range(L), range(L)] += prior
-    g[:L] -= prior * z
-    change = torch.linalg.solve(H + 1e-12 * H.diagonal().mean() * torch.eye(len(H)).to(H), g)
+    L, kept = len(z), slice(len(z) if math.isinf(prior) else 0, None)  # an infinite prior: the latent stays
+    if not math.isinf(prior):
+        H[range(L), range(L)] += prior
+        g[:L] -= prior * z
+    H.diagonal().add_(1e-12 * H.diagonal().mean())
+    change = torch.zeros_like(g)
+    change[kept] = torch.linalg.solve(H[kept, kept], g[kept])
     T = exp(change[L:]) @ T if pose else T
     return z + change[:L], T, float(change.abs().max())
 
@@ -402,7 +407,8 @@ def fit_points(
     """The shape (and pose) nearest to a point cloud: categorical latent space registration, CLS (Rodriguez and Behnke 2018).
 
     One-sided: each point is drawn to its nearest vertex, mostly along the normal there; the latent to zero. Gauss-Newton on
-    mean distance^2 / noise^2 + |z|^2 / 100, where CLS has Ceres. Memory: N V numbers, at most 2^22 at a time.
+    mean distance^2 / noise^2 + |z|^2 / 100, where CLS has Ceres; with `pose`, a quarter of the iterations goes to the pose alone.
+    A local search: a start that is far off may end in another shape. Memory: V numbers for each of 2,048 points at a time.
     Raises InputError for points that are not finite (N, 3).
     """
     if not isinstance(points, Tensor) or not points.is_floating_point() or points.ndim != 2 or points.shape[1] != 3 or not len(points):
@@ -414,8 +420,9 @@ def fit_points(
         raise InputError(f"noise is {noise}; give a positive length in metres")
     work, cloud = space.to(torch.float64), points.detach().double().to(space.mean.device)
     z, T = work.mean.new_zeros(space.latents), torch.eye(4).to(work.mean) if start is None else start.detach().to(work.mean)
-    for _ in range(iterations):
-        z, T, change = _step(work, z, T, cloud, pose, 0.01 * noise**2, 0.1)
-        if change < 1e-6:
+    for k in range(iterations):
+        alone = pose and k < iterations // 4
+        z, T, change = _step(work, z, T, cloud, pose, math.inf if alone else 0.01 * noise**2, 0.3)
+        if change < 1e-6 and not alone:
             break
     return z.to(space.mean), T.to(space.mean)
