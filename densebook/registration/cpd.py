@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..core.errors import InputError, nearest
@@ -28,6 +28,7 @@ def expectation(
     target: Float[Tensor, "N D"],
     sigma2: float,  # squared unit of the points
     w: float = 0.0,  # share of outliers, 0 <= w < 1
+    ordered: bool = False,  # neighbours in each set are near in space: leave out what is too far to count
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M D"], Float[Tensor, "N"], float]:
     """The E-step: P 1, P X and P' 1 of the posterior P (Myronenko and Song, Eq. 6), and the mean log-likelihood of a target.
 
@@ -39,17 +40,55 @@ def expectation(
     right = torch.cat([2 * k * moved, -k * moved.square().sum(1, keepdim=True)], 1).T.contiguous()
     left, own = torch.cat([target, target.new_ones(N, 1)], 1), k * target.square().sum(1, keepdim=True)
     outlier = math.log2(w / (1 - w) * M / N) + D / 2 * math.log2(2 * math.pi * sigma2) if w else -math.inf
-    step = min(N, max(1, _ENTRIES_CUDA // M) if moved.is_cuda else max(_ROWS, _ENTRIES // M))
-    sums, total, top, block = moved.new_zeros(D + 1, M), *target.new_empty(2, N, 1), target.new_empty(step, M)
-    for x, least, total_, top_ in zip(*(part.split(step) for part in (left, own + outlier, total, top))):
-        P = torch.mm(x, right, out=block[: len(x)])
+    total, top = target.new_empty(2, N, 1)
+    sums, near = moved.new_zeros(D + 1, M), _near(moved, target, k) if ordered else None
+    step = min(N, max(1, _ENTRIES_CUDA // M) if moved.is_cuda else max(_ROWS, _ENTRIES // M)) if near is None else _BLOCK
+    room = target.new_empty(step * M)
+    for i, (x, least, total_, top_) in enumerate(zip(*(part.split(step) for part in (left, own + outlier, total, top)))):
+        kept = None if near is None else _points(near[i], M)
+        some = right if near is None else right.index_select(1, kept)
+        P = torch.mm(x, some, out=room[: len(x) * some.shape[1]].view(len(x), -1))
         torch.amax(P, 1, keepdim=True, out=top_)
         torch.sum(P.sub_(top_).exp2_(), 1, keepdim=True, out=total_)
-        sums.addmm_((x / torch.exp2(least - top_).add_(total_)).T, P)
+        share = (x / torch.exp2(least - top_).add_(total_)).T
+        sums.addmm_(share, P) if near is None else sums.index_add_(1, kept, share @ P)
     inlier = (top - own + total.log2())[:, 0].double()
     either = torch.logaddexp2(inlier, torch.full_like(inlier, outlier))
     likelihood = float(either.mean()) * math.log(2) + math.log((1 - w) / M) - D / 2 * math.log(2 * math.pi * sigma2)
     return sums[D], sums[:D].T, torch.exp2(inlier - either).to(target), likelihood
+
+# %% ../../nbs/registration/45_cpd.ipynb #3924071f
+_BLOCK = 64  # points in a box
+_MANY = 1 << 22  # pairs; from here on `register` puts the sets in order (on the CPU: a GPU has no use for small blocks)
+
+
+def _curve(x: Float[Tensor, "N D"]) -> Int[Tensor, "N"]:
+    """An order in which neighbours are near in space: Morton's, with ten bits of each of the first six coordinates."""
+    low, high = x.amin(0), x.amax(0)
+    cells, D = ((x - low) / (high - low).max() * 1023).long(), min(x.shape[1], 6)
+    return sum((cells[:, d] >> bit & 1) << (D * bit + d) for bit in range(10) for d in range(D)).argsort(stable=True)
+
+
+def _boxes(x: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+    """Lower and upper corners of the boxes around every 64 points."""
+    x = torch.cat([x, x[-1:].expand(-len(x) % _BLOCK, -1)]).view(-1, _BLOCK, x.shape[1])
+    return x.amin(1), x.amax(1)
+
+
+def _near(moved: Float[Tensor, "M D"], target: Float[Tensor, "N D"], k: float) -> Bool[Tensor, "T S"] | None:
+    """For each box of targets the boxes of source points whose share may exceed 2^-45; None where that is most of them."""
+    (low, high), (below, above), some = _boxes(target), _boxes(moved), moved[:: _BLOCK // 2]
+    low, high = low[:, None], high[:, None]
+    least = torch.maximum(low - above, below - high).clamp_min(0).square().sum(-1)
+    surely = torch.maximum(high - some, some - low).square().sum(-1).amin(1, keepdim=True)  # some source point is within
+    near = k * (least - surely) < 45
+    return None if float(near.double().mean()) > 0.6 else near
+
+
+def _points(boxes: Bool[Tensor, "S"], count: int) -> Int[Tensor, "_"]:
+    """The points of those boxes that are True."""
+    points = (boxes.nonzero() * _BLOCK + torch.arange(_BLOCK, device=boxes.device)).flatten()
+    return points[points < count]
 
 # %% ../../nbs/registration/45_cpd.ipynb #853c5419
 class _Linear:
@@ -296,13 +335,16 @@ def register(
 def _drift(X, Y, step, dtype, radius, w, max_iterations, tolerance, progress) -> tuple[Tensor, float, list[float], bool]:
     """EM until the likelihood stands still: moved points, sigma^2, the likelihoods, and whether it does."""
     (N, D), M = X.shape, len(Y)
+    many = M * N >= _MANY and not X.is_cuda
+    order = _curve(Y) if many else torch.arange(M, device=Y.device)
+    back, X = order.argsort(), X[_curve(X)] if many else X
     squares, given, moved = X.square().sum(1), X.to(dtype), Y
     sigma2 = float(squares.mean() + Y.square().sum() / M - 2 * X.mean(0) @ Y.mean(0)) / D  # of all pairs
     least = (1e-10 if dtype == torch.float64 else 1e-6) * radius**2
     history, converged = [], False
     while len(history) < max_iterations and not converged:
-        P1, PX, Pt1, likelihood = expectation(moved.to(dtype), given, sigma2, w)
-        P1, PX, Pt1 = P1.double(), PX.double(), Pt1.double()
+        P1, PX, Pt1, likelihood = expectation(moved[order].to(dtype), given, sigma2, w, many)
+        P1, PX, Pt1 = P1.double()[back], PX.double()[back], Pt1.double()
         if not float(P1.sum()) > 0:
             raise InputError(f"every target counts as an outlier after {len(history)} iterations; lower w={w}, or use normalize=True")
         history.append(likelihood - step.penalty / N)

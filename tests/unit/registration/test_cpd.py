@@ -73,6 +73,35 @@ def test_expectation_in_blocks(entries, monkeypatch):
     assert max(made) <= max(entries, cpd._ROWS * 30) and sum(made) == 30 * 70
 
 
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 700), st.integers(1, 700), st.floats(-6, -2), st.sampled_from([0.0, 0.3]), st.integers(0, 99))
+def test_what_is_left_out_does_not_count(M, N, log_sigma2, w, seed):
+    moved, target = draw(M, 2, seed=seed), 0.1 + draw(N, 2, seed=seed + 1)
+    moved, target = moved[cpd._curve(moved)], target[cpd._curve(target)]
+    for ours, other in zip(expectation(moved, target, 10**log_sigma2, w, ordered=True), expectation(moved, target, 10**log_sigma2, w)):
+        assert_close(ours, other, rtol=1e-9, atol=1e-9)
+
+
+def test_most_pairs_are_left_out():
+    x = draw(3000, 2)
+    x = x[cpd._curve(x)]
+    near = cpd._near(x, x, 0.7 / 1e-4)
+    assert near.shape == (47, 47) and float(near.double().mean()) < 0.3 and bool(near.diagonal().all())
+    assert torch.equal(cpd._points(near[46] | True, 3000), torch.arange(3000))
+    assert cpd._near(x, x, 1.0) is None
+
+
+@kinds
+def test_many_points_take_the_ordered_way(kind, monkeypatch):
+    source, target = sphere(700), bend(sphere(800, seed=1))
+    plain = register(source, target, kind, max_iterations=25, tolerance=0)
+    monkeypatch.setattr(cpd, "_MANY", 1)
+    ordered = register(source, target, kind, max_iterations=25, tolerance=0)
+    assert_close(ordered.points, plain.points, atol=1e-9)
+    assert_close(ordered.displace(source), ordered.points, atol=1e-7)
+    assert_close(ordered.likelihood, plain.likelihood, rtol=1e-9)
+
+
 @dtypes
 def test_far_targets_keep_their_weight(dtype):
     moved = draw(20, 3, dtype=dtype)
