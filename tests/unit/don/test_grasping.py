@@ -296,7 +296,7 @@ def test_database_refuses(filled, call, words):
 # depth and frames
 
 
-def test_depth_at_takes_the_median_of_what_was_measured():
+def test_median_depth_takes_the_median_of_what_was_measured():
     depth = torch.full((6, 8), 2.0)
     depth[2, 3] = 100.0
     depth[2, 4], depth[3, 3] = 0.0, math.nan
@@ -386,6 +386,30 @@ def test_the_far_side_of_a_ball_is_no_edge():
     ball = toy.icosphere(4, 0.12)
     camera, depth = looking_down(ball)
     uv, _ = camera.project(torch.tensor([0.0, 0.12, 0.0]))
+    assert grasping.pinch_grasp(depth, uv, camera).kind == "none"
+
+
+def test_a_bent_rim_is_no_edge_for_flat_fingers():
+    camera, depth = looking_down(toy.icosphere(4, 0.05))
+    uv, _ = camera.project(torch.tensor([0.0, 0.05, 0.0]))
+    assert grasping.pinch_grasp(depth, uv, camera, grasping.Gripper(opening=0.05, reach=0.05)).kind == "none"
+    camera, depth = looking_down(toy.icosphere(4, 0.05), elevation=1.5)
+    uv, _ = camera.project(torch.tensor([0.0, 0.05, 0.0]))
+    assert grasping.pinch_grasp(depth, uv, camera).kind == "across"
+
+
+def test_an_edge_with_a_neighbour_behind_the_gap_is_not_taken():
+    board, neighbour = slab((0.3, 0.004, 0.3), at=(0, 0.1, 0)), slab((0.1, 0.004, 0.6), at=(0.23, 0.1, 0))
+    camera, depth = looking_down(join([board, neighbour, TABLE]), elevation=1.4)
+    uv, _ = camera.project(torch.tensor([0.135, 0.1, 0.0]))
+    assert grasping.pinch_grasp(depth, uv, camera).kind == "none"
+
+
+def test_what_the_camera_cannot_see_is_no_room_for_a_finger():
+    ball = toy.icosphere(4, 0.1)
+    camera, depth = looking_down(ball, elevation=0.1, azimuth=0.0)
+    angle = math.radians(72)
+    uv, _ = camera.project(0.1 * torch.tensor([0.0, math.sin(angle), math.cos(angle)]))
     assert grasping.pinch_grasp(depth, uv, camera).kind == "none"
 
 
