@@ -307,6 +307,16 @@ def test_matches_across_instances_show_the_same_place(views, caps):
     assert total > 100
 
 
+def test_the_outside_is_not_seen_from_inside(caps):
+    above = C.render_views(caps, 3, (96, 128), 2, elevation=(0.9, 0.9))
+    both = C.join_views([above, C.render_views(caps, 3, (96, 128), 2, elevation=(-1.2, -1.2))])
+    for k in range(3):
+        uv = D.sample_mask(both.mask[k], 200, seeded())
+        pair = both.depth[k], both.camera(k), both.camera(k + 3), both.depth[k + 3]
+        for visible in (D.match_surface(uv, both, k, k + 3, caps, tolerance=0.01)[1], D.match_depth(uv, *pair, tolerance=0.01)[1]):
+            assert visible.double().mean() < 0.12  # the sides near the rim; without asking for the side, more than half
+
+
 def test_surface_matches_need_faces_and_the_right_caps(views, caps):
     blind = C.Views(**{f: getattr(views, f) if f != "face" else torch.full_like(views.face, -1) for f in views.__dataclass_fields__})
     uv = D.sample_mask(views.mask[0], 5, seeded())
