@@ -125,7 +125,7 @@ border-radius:50%;pointer-events:none"></span>
 <div><label>Search in <select aria-label="Search in">{options}</select></label>
 <label>temperature <input type="range" min="{t_low}" max="{t_high}" step="0.1" value="{temperature}"
 aria-label="Temperature" style="width:10em;vertical-align:middle"></label>
-<output></output></div>
+</div><div><output></output></div>
 <script>
 (function () {{
   var root = document.getElementById("{name}"), data = {data};
