@@ -206,7 +206,8 @@ def _colors(source: Mesh, plain: Mesh, at: Float[Tensor, "V 3"]) -> Float[Tensor
         colors = colors * source.face_colors[face]
     number = torch.zeros_like(face) if source.face_textures is None else source.face_textures[face]
     for k, image in enumerate(source.textures or ()):
-        u, v = (source.uv[face] * weights[..., None]).sum(dim=1).remainder(1).unbind(-1)
+        uv = (source.uv[face] * weights[..., None]).sum(dim=1)
+        u, v = torch.where((uv > 0) & (uv == uv.round()), 1, uv.remainder(1)).unbind(-1)  # 1 is the picture's last row, not its first
         height, width = image.shape[:2]
         row, column = ((1 - v) * height).long().clamp(0, height - 1), (u * width).long().clamp(0, width - 1)
         colors = torch.where((number == k)[:, None], colors * image[row, column], colors)

@@ -128,6 +128,16 @@ def test_watertight_reads_textures():
     assert_close(closed.colors, torch.full_like(closed.vertices, 0.125))
 
 
+def test_watertight_reads_textures_the_right_way_up():
+    cube = toy.cube_mesh().to(torch.float64)
+    uv = torch.stack([torch.full((12, 3), 0.5, dtype=torch.float64), cube.triangles[..., 1] + 0.5], dim=-1)  # v is the height
+    image = torch.tensor([[[1.0, 0, 0]], [[0, 0, 1.0]]], dtype=torch.float64)  # red above, blue below
+    closed = categories.watertight(replace(cube, uv=uv, textures=(image,)), 16)
+    height = closed.vertices[:, 1]
+    for part, color in ((height > 0.1, image[0, 0]), (height < -0.1, image[1, 0])):
+        assert_close(closed.colors[part], color.expand(int(part.sum()), 3))
+
+
 def test_watertight_closes_no_ring():
     """A torus stays one: closing fills gaps narrower than two cells, not holes that are wider."""
     ring = toy.torus_mesh()
@@ -173,6 +183,17 @@ def test_parts_are_scaled_along_and_across_the_axis():
     scaled = categories._scaled(mesh.vertices, 1, mesh.vertices[:, 1] + 0.5, torch.tensor([0.0, 1.0], dtype=torch.float64), draw[:, None])
     assert_close(scaled[:, 1].amax() - scaled[:, 1].amin(), draw[0])
     assert_close(scaled[:, 0].amax() - scaled[:, 0].amin(), draw[1])
+
+
+def test_each_part_has_its_own_scale():
+    y = torch.linspace(0, 1, 101, dtype=torch.float64)
+    x = torch.stack([torch.ones_like(y), y, torch.ones_like(y)], dim=1)
+    factors = torch.tensor([[1.0, 2.0], [1.0, 3.0]], dtype=torch.float64)
+    scaled = categories._scaled(x, 1, y, torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), factors)
+    slope = scaled[:, 1].diff() / 0.01
+    assert_close(slope[:40], torch.ones(40, dtype=torch.float64), rtol=1e-3)
+    assert_close(slope[-40:], torch.full((40,), 2.0, dtype=torch.float64), rtol=1e-3)
+    assert_close(scaled[[0, -1], 0], torch.tensor([1.0, 3.0], dtype=torch.float64))
 
 
 def test_cage_is_linear_and_follows_its_corners():
