@@ -33,7 +33,7 @@ def _normed(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Sequent
     padding = (kernel - stride + 1) // 2
     return nn.Sequential(nn.Conv2d(channels, out, kernel, stride, padding, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True))
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #689db10f
 class _Residual(nn.Module):
     """Two 3 x 3 convolutions around a shortcut."""
 
@@ -46,7 +46,7 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.second(self.first(x)))
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #d49fe0d6
 class _Small(nn.Module):
     """A U-net of strides 4, 8 and 16, for two CPU cores: what a place looks like, and where on the object it is.
 
@@ -69,7 +69,7 @@ class _Small(nn.Module):
         middle = F.interpolate(self.up_middle(self.merge_middle(middle + deep)), fine.shape[-2:], mode="bilinear", align_corners=False)
         return self.merge(fine + middle)
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #7cc4e53d
 def _resnet34(stride: int) -> nn.Sequential:
     """torchvision's ResNet-34 without weights and classifier; stride 32 as published, 16 without max-pool, 8 dilated."""
     from torchvision.models import resnet34
@@ -85,16 +85,27 @@ def _resnet34(stride: int) -> nn.Sequential:
     pool = () if stride == 16 else (full.maxpool,)
     return nn.Sequential(full.conv1, full.bn1, full.relu, *pool, full.layer1, full.layer2, full.layer3, full.layer4)
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #d49fe0d6
+
 _BACKBONES = {"small": {4: 16}, "resnet34": {16: 16, 8: 8, 32: 32}}  # name: stride of the map -> what the picture's sides are multiples of
 
 
+def _checked(dim: int, backbone: str, stride: int | None) -> int:
+    """The stride, or an InputError that says which setting is wrong."""
+    if not isinstance(dim, int) or dim < 1:
+        raise InputError(f"dim is {dim!r}; give a whole number of descriptor dimensions from 1 up")
+    if backbone not in _BACKBONES:
+        raise InputError(f"backbone {backbone!r} is not known; give one of {', '.join(_BACKBONES)}")
+    stride = next(iter(_BACKBONES[backbone])) if stride is None else stride
+    if stride not in _BACKBONES[backbone]:
+        raise InputError(f"stride {stride!r} is not one of backbone {backbone!r}; give one of {tuple(_BACKBONES[backbone])}")
+    return stride
+
+# %% ../../nbs/don/21_dense_object_nets.ipynb #ec23ad38
 class DenseObjectNet(nn.Module):
     """A descriptor for every pixel: a convolutional backbone, a 1 x 1 convolution to `dim` channels, bilinear upsampling.
 
-    "small" has 1.4 M parameters and a map of stride 4, for CPUs. "resnet34" is the paper's, without weights: stride 16 as its
-    code released it (no max-pool), 32 with it, 8 dilated. `unit`: descriptors have length one (taken after upsampling).
-    Raises InputError for a dim below 1 and an unknown backbone or stride.
+    "small" has 1.4 M parameters and a map of stride 4, for CPUs; "resnet34" is the paper's, without weights: stride 16 as
+    released (no max-pool), 32 with it, 8 dilated. Raises InputError for a dim below 1 and an unknown backbone or stride.
     """
 
     def __init__(
@@ -102,17 +113,11 @@ class DenseObjectNet(nn.Module):
         dim: int = 16,  # D, numbers a descriptor
         backbone: str = "small",  # or "resnet34"
         stride: int | None = None,  # pixels a cell of the low-resolution map; None: the backbone's first
-        unit: bool = True,
+        unit: bool = True,  # length one, taken after upsampling
         width: int = 40,  # channels of the small backbone at stride 4
     ):
         super().__init__()
-        if not isinstance(dim, int) or dim < 1:
-            raise InputError(f"dim is {dim!r}; give a whole number of descriptor dimensions from 1 up")
-        if backbone not in _BACKBONES:
-            raise InputError(f"backbone {backbone!r} is not known; give one of {', '.join(_BACKBONES)}")
-        stride = next(iter(_BACKBONES[backbone])) if stride is None else stride
-        if stride not in _BACKBONES[backbone]:
-            raise InputError(f"stride {stride!r} is not one of backbone {backbone!r}; give one of {tuple(_BACKBONES[backbone])}")
+        stride = _checked(dim, backbone, stride)
         self.settings = {"dim": dim, "backbone": backbone, "stride": stride, "unit": unit, "width": width}
         self.dim, self.stride, self.unit = dim, stride, unit
         self.multiple = _BACKBONES[backbone][stride]
@@ -170,7 +175,7 @@ def _some_valid(query: Tensor, valid: Tensor | None) -> Tensor:
         raise InputError("there is no valid match; leave out pairs without a common place, and check that masks are not empty")
     return valid
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #98130d8c
 def nt_xent(
     query: Float[Tensor, "P N D"],  # descriptors in A, of length one
     positive: Float[Tensor, "P N D"],  # of the same places in B
@@ -198,7 +203,8 @@ def nt_xent(
     def part(q: Tensor, p: Tensor, at: Tensor) -> Tensor:
         a = at - middle
         away = torch.cat([a, torch.ones_like(a[..., :1]), a.square().sum(-1, keepdim=True)], -1) @ lifted  # squared distances
-        against = torch.baddbmm(share, q, others).masked_fill_(away < radius**2, -torch.inf)
+        against = torch.baddbmm(share, q, others)
+        against = against.masked_fill_(away < radius**2, -torch.inf) if radius > 0 else against
         match = (q * p).sum(-1) / temperature
         return torch.logaddexp(torch.logsumexp(against, -1), match) - match
 
@@ -206,7 +212,7 @@ def nt_xent(
     losses = torch.cat([part(*p) if len(pieces) == 1 else checkpoint(part, *p, use_reentrant=False) for p in pieces], 1)
     return losses[valid].mean()
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #9544fc58
 def contrastive(
     query: Float[Tensor, "P N D"],
     positive: Float[Tensor, "P N D"],
@@ -230,7 +236,7 @@ def contrastive(
     short = (margin - apart).clamp_min(0) * (far & valid[..., None])
     return (query - positive).square().sum(-1)[valid].mean() + short.square().sum() / (short > 0).sum().clamp_min(1)
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #1d6635dc
 def distributional(
     query: Float[Tensor, "P N D"],
     cells: Float[Tensor, "P D h w"],  # B's low-resolution map
@@ -257,7 +263,7 @@ def _spread(count: int, cells: int, like: Tensor) -> Float[Tensor, "count cells"
     eye = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
     return F.interpolate(eye, count, mode="linear", align_corners=False)[0].T
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #55d83c01
 @torch.no_grad()
 def match(
     query: Float[Tensor, "N D"],
@@ -289,7 +295,7 @@ def match(
         found.append(_refined(score, uv) if subpixel else uv + 0.5)
     return torch.cat(found).to(query.dtype) if found else query.new_zeros(0, 2)
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #62016576
 def _refined(score: Float[Tensor, "N H W"], uv: Tensor) -> Float[Tensor, "N 2"]:
     """Pixel indices moved by at most half a pixel, to the top of the parabola through the two neighbours along each axis."""
     n, limit = torch.arange(len(uv), device=uv.device), uv.new_tensor([score.shape[2] - 1, score.shape[1] - 1])
@@ -318,7 +324,7 @@ def jitter(
     noise = 0.1 * draw(n, 1, 1, 1) * (draw(*images.shape) - 0.5)
     return (gain * images.clamp(1e-3, 1) ** gamma + noise).clamp(0, 1)
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #8782b2f4
 def draw_batch(
     views: Views,
     caps: Caps | None,  # with them half of the pairs show two instances
@@ -343,7 +349,7 @@ def draw_batch(
         found = Pairs(*(torch.cat([getattr(found, n), getattr(more, n)]) for n in ("a", "b", "uv_a", "uv_b", "valid")))
     return chosen, found
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #8782b2f4
+# %% ../../nbs/don/21_dense_object_nets.ipynb #e8ae6295
 def pair_loss(
     maps: Float[Tensor, "B D h w"],  # low-resolution maps of the views
     found: Pairs,  # among these views
@@ -367,7 +373,7 @@ def pair_loss(
             total = total + distributional(q, maps[other], uv, size, sigma=size[0] / 32, valid=found.valid)
     return total / 2
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #d7bb5ece
 def train_loss(
     net: DenseObjectNet,
     images: Float[Tensor, "B 3 H W"],
@@ -377,12 +383,12 @@ def train_loss(
     """`pair_loss` of pictures: every view passes the backbone once, however many pairs it is in."""
     return pair_loss(net.features(images), found, tuple(images.shape[-2:]), net.unit, kind)
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #e8ae6295
+# %% ../../nbs/don/21_dense_object_nets.ipynb #0dfa8d16
 def _halved(images: Tensor, found: Pairs) -> tuple[Tensor, Pairs]:
     """Pictures of half the size and the same pairs in them."""
     return F.avg_pool2d(images, 2), Pairs(found.a, found.b, found.uv_a / 2, found.uv_b / 2, found.valid)
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #aea658ad
 def fit(
     net: DenseObjectNet,
     views: Views,
@@ -467,7 +473,7 @@ def _put_together(value, tensors: dict[str, Tensor]):
     parts = [_put_together(v, tensors) for v in content]
     return tuple(parts) if kind == "tuple" else parts
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #5f523396
 def save_state(state: dict, path: str | Path) -> None:
     """Any nest of tensors and plain values (weights, an optimiser's state, a Lightning checkpoint) as one safetensors file.
 
@@ -495,7 +501,7 @@ def load_state(path: str | Path) -> dict:
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"checkpoint {Path(path).name} is damaged or not one of this book's ({error}); use an older one") from error
 
-
+# %% ../../nbs/don/21_dense_object_nets.ipynb #c996728e
 def save(net: DenseObjectNet, path: str | Path) -> None:
     """A net with its settings as one safetensors file, whole or not at all."""
     save_state({"settings": net.settings, "weights": dict(net.state_dict())}, path)
@@ -511,7 +517,7 @@ def load(path: str | Path) -> DenseObjectNet:
         raise InputError(f"checkpoint {Path(path).name} holds no Dense Object Net, or one of another version; train it again") from error
     return net.eval()
 
-# %% ../../nbs/don/21_dense_object_nets.ipynb #5f523396
+# %% ../../nbs/don/21_dense_object_nets.ipynb #52e107c6
 class PairData(torch.utils.data.Dataset):
     """Training batches by number: batch i of epoch e follows from seed, e and i alone, so a resumed run sees what it would have seen."""
 
@@ -540,7 +546,7 @@ class PairData(torch.utils.data.Dataset):
         return jitter(self.views.rgb[chosen], draw), found
 
 
-def loader(data: PairData):
+def loader(data: PairData) -> torch.utils.data.DataLoader:
     """The batches of `data` in their order, one at a time; Lightning gives each process its share."""
     return torch.utils.data.DataLoader(data, batch_size=None, shuffle=False)
 
