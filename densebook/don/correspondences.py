@@ -53,11 +53,13 @@ def sample_mask(
 
     Raises InputError for a mask of another type or shape and for one with fewer pixels (an empty one, for instance).
     """
-    v, u = _checked_mask(mask).nonzero().unbind(1)
-    if len(v) < max(count, 1):
-        raise InputError(f"mask has {len(v)} pixels, but {count} were asked for; ask for fewer, or skip pictures without the object")
-    chosen = _random((len(v),), generator, mask).topk(count).indices
-    return torch.stack([u[chosen], v[chosen]], dim=1) + 0.5
+    there = int(_checked_mask(mask).sum())
+    if there < max(count, 1):
+        raise InputError(f"mask has {there} pixels, but {count} were asked for; ask for fewer, or skip pictures without the object")
+    score = _random((mask.numel(),), generator, mask)  # one number a pixel: what is drawn next does not depend on the mask
+    chosen = torch.where(mask.flatten(), score, -1.0).topk(count).indices
+    u, v = chosen % mask.shape[1], chosen // mask.shape[1]
+    return torch.stack([u, v], dim=1) + 0.5
 
 # %% ../../nbs/don/20_correspondences.ipynb #af73062e
 def motions(
