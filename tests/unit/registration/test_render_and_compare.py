@@ -208,6 +208,15 @@ def test_one_pose_step_follows_three_of_shape(space, scene):
     assert (moved[:, :4].amax(1) > 0).tolist() == [True, True, True, False, True, True, True]
 
 
+def test_the_middles_of_silhouettes_are_brought_together(space, scene):
+    _, camera, mask = scene
+    lost = rc.nudge(camera, torch.tensor([0.04, -0.03, 0, 0, 0, 0]), rc.middle(space, camera))
+    problem = rc._Problem(space, None, "silhouette", lost, rc.middle(space, lost), mask[None], 1.0, 1.0)
+    theta = torch.cat([scene[0], torch.zeros(6)])
+    apart = [float((rc._middles(problem.maps(t)[0]) - rc._middles(mask)).norm()) for t in (theta, rc._recentered(problem, theta))]
+    assert apart[0] > 4 and apart[1] < 0.3 * apart[0]
+
+
 def test_pixels_become_finer():
     assert rc._levels(8, False) == [2, 2, 2, 1, 1, 1, 0, 0]
     assert rc._levels(12, True) == [3, 3, 3, 2, 2, 2, 1, 1, 1, 0, 0, 0]
