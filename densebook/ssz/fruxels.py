@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -18,10 +22,12 @@ from ..core.errors import InputError, nearest
 from ..core.files import atomic_path
 from ..data.streets import CLASSES, PALETTE, Street
 from ..geometry.mesh import Mesh, is_watertight, merge_duplicates, save
+from ..geometry.mesh_common import linear
 from ..render.cameras import Camera
 
 # %% auto #0
-__all__ = ['SHAPENET', 'SEMANTIC_VOXELS', 'BLOCK', 'RULES', 'SAMPLINGS', 'Frustum', 'voxelize']
+__all__ = ['SHAPENET', 'SEMANTIC_VOXELS', 'BLOCK', 'RULES', 'SAMPLINGS', 'Frustum', 'voxelize', 'class_colors', 'shrink',
+           'draw_slices', 'view', 'to_mesh', 'to_grid', 'from_grid', 'save_fruxels', 'load_fruxels', 'iou']
 
 # %% ../../nbs/ssz/50_fruxels.ipynb #b54251d2
 def _checked(near: float, far: float, depth: int, fov: float, size: tuple[int, int]) -> tuple[int, int]:
@@ -70,7 +76,7 @@ class _Maps:
 
     def index(self, points: Float[Tensor, "*batch 3"]) -> tuple[Int[Tensor, "*batch 3"], Bool[Tensor, "*batch"]]:
         """The cell (k, j, i) that holds each camera point, and whether there is one; without one the index is -1, -1, -1."""
-        cells = self.coordinates(points.detach()).floor()
+        cells = self.coordinates(points).detach().floor()
         inside = ((cells >= 0) & (cells < cells.new_tensor(self.shape))).all(dim=-1)
         return torch.where(inside[..., None], cells, -1).long(), inside
 
@@ -138,6 +144,20 @@ class Frustum(_Grids):
 SHAPENET = Frustum(near=3.0, far=10.0, depth=128, fov=math.radians(60), size=(128, 128))  # the paper's ShapeNet scenes
 SEMANTIC_VOXELS = Frustum(near=2.0, far=12.0, depth=128, fov=math.radians(40), size=(128, 128))  # the paper's streets
 
+# %% ../../nbs/ssz/50_fruxels.ipynb #93e91f5b
+def _cross(b: Sequence[Tensor], c: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross product, component by component: with b and c exchanged, exactly the negative, rounding included."""
+    return b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0]
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #3e455c96
+def _signs(ray: Sequence[Tensor], plane: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """r . n and its sign; a zero is decided as if r were moved by an infinitesimal (e, e^2, e^3), for both faces at an edge alike."""
+    value = ray[0] * plane[0] + ray[1] * plane[1] + ray[2] * plane[2]
+    sign = value.sign()
+    for component in plane:
+        sign = torch.where(sign == 0, component.sign(), sign)
+    return value, sign
+
 # %% ../../nbs/ssz/50_fruxels.ipynb #23c4f597
 def _extents(corners: Float[Tensor, "T 3 3"], frustum: Frustum) -> tuple[Float[Tensor, "T 3"], Float[Tensor, "T 3"]]:
     """Lowest and highest coordinates (k, j, i) of the part of each triangle beyond the near plane; inf, -inf where there is none."""
@@ -151,20 +171,6 @@ def _extents(corners: Float[Tensor, "T 3 3"], frustum: Frustum) -> tuple[Float[T
     low = torch.where(there, coordinates, math.inf).amin(dim=1)
     return low, torch.where(there, coordinates, -math.inf).amax(dim=1)
 
-# %% ../../nbs/ssz/50_fruxels.ipynb #93e91f5b
-def _cross(b: Sequence[Tensor], c: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross product, component by component: with b and c exchanged, exactly the negative, rounding included."""
-    return b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0]
-
-
-def _signs(ray: Sequence[Tensor], plane: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """r . n and its sign; a zero is decided as if r were moved by an infinitesimal (e, e^2, e^3), for both faces at an edge alike."""
-    value = ray[0] * plane[0] + ray[1] * plane[1] + ray[2] * plane[2]
-    sign = value.sign()
-    for component in plane:
-        sign = torch.where(sign == 0, component.sign(), sign)
-    return value, sign
-
 # %% ../../nbs/ssz/50_fruxels.ipynb #90cd02a3
 BLOCK = 1 << 18  # pairs of a triangle and a line that are looked at together
 
@@ -174,7 +180,7 @@ def _spread(counts: Int[Tensor, "N"]) -> tuple[Tensor, Tensor]:
     item = torch.repeat_interleave(counts)
     return item, torch.arange(len(item), device=counts.device) - (counts.cumsum(0) - counts)[item]
 
-
+# %% ../../nbs/ssz/50_fruxels.ipynb #f9d00b21
 def _runs(counts: Int[Tensor, "N"]) -> list[slice]:
     """Cut a list into runs whose counts sum to at most BLOCK, and one item's more."""
     run = torch.div(counts.cumsum(0) - counts, BLOCK, rounding_mode="floor")
@@ -297,12 +303,17 @@ def _between(hits: Iterator, box: tuple[slice, slice, slice], axis: int, device)
 
 # %% ../../nbs/ssz/50_fruxels.ipynb #569af5cd
 def _filled(corners: Tensor, low: Tensor, high: Tensor, frustum: Frustum, box: tuple) -> tuple[Tensor, Tensor]:
-    """The inside of torn surfaces: cells with surface on both sides along two of the three axes at least; and the cells it passes."""
+    """Cells whose centres have surface on both sides along two of the three axes at least, and the cells that the surface passes."""
     votes, touched = 0, False
     for axis in range(3):
         inside, passed = _between(_hits(corners, low, high, _Lines(axis, frustum)), box, axis, corners.device)
         votes, touched = votes + inside.to(torch.uint8), touched | passed
     return votes >= 2, touched
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #3d363480
+def _beside(cells: Bool[Tensor, "d h w"]) -> Bool[Tensor, "d h w"]:
+    """These cells and their 26 neighbours."""
+    return F.max_pool3d(cells[None].to(torch.float32), 3, stride=1, padding=1)[0] > 0
 
 # %% ../../nbs/ssz/50_fruxels.ipynb #792024a0
 RULES = ("auto", "winding", "parity", "fill")
@@ -317,12 +328,13 @@ def _solid(
     box = _box(low, high, frustum.shape)
     if box is None:
         return None
+    centre = sampling == "centre"
     if rule == "fill":
         inside, touched = _filled(corners, low, high, frustum, box)
-        return box, inside | touched
+        return box, inside | (touched & ~_beside(inside) if centre else touched)
     hits = _hits(corners, low, high, _Lines(0, frustum))
-    inside, touched = _winding(hits, box, 0.5 if sampling == "centre" else 0.0, rule == "parity", corners.device)
-    return box, inside if sampling == "centre" else inside | touched
+    inside, touched = _winding(hits, box, 0.5 if centre else 0.0, rule == "parity", corners.device)
+    return box, inside if centre else inside | touched
 
 # %% ../../nbs/ssz/50_fruxels.ipynb #af0e1a82
 def _placed(mesh: Mesh, pose: Float[Tensor, "4 4"] | None) -> Float[Tensor, "F 3 3"]:
@@ -333,18 +345,23 @@ def _placed(mesh: Mesh, pose: Float[Tensor, "4 4"] | None) -> Float[Tensor, "F 3
         points = torch.stack([T[n, 0] * x + T[n, 1] * y + T[n, 2] * z + T[n, 3] for n in range(3)], dim=-1)
     return points[mesh.faces]
 
-
+# %% ../../nbs/ssz/50_fruxels.ipynb #0929025f
 def _things(scene, frustum: Frustum) -> list[tuple[Mesh, Tensor | None, int]]:
     """Mesh, cam_from_mesh (None: identity) and label of each object of a scene."""
     if isinstance(scene, Street):
-        K, own = scene.camera.K, frustum.camera().resized(scene.camera.size).K.to(scene.camera.K)
+        K = scene.camera.K.detach().cpu().double()
+        own = frustum.camera().resized(scene.camera.size).K.double()
         if not torch.allclose(K, own, rtol=1e-4):
-            raise InputError(f"frustum has K {own.tolist()} at the street's image size but the street's camera {K.tolist()}; make both alike")
+            what = f"K {own.tolist()} at the street's image size, but the street's camera has {K.tolist()}"
+            raise InputError(f"frustum has {what}; make both of one angle and shape")
         view = scene.camera.cam_from_world.double()
         return [(m, view @ T.to(view), n) for m, T, n in zip(scene.meshes, scene.poses, scene.labels)]
-    things = list(scene) if isinstance(scene, Sequence) else []
+    things = list(scene) if isinstance(scene, Sequence) else [None]
     if not all(isinstance(t, Sequence) and len(t) == 2 and isinstance(t[0], Mesh) for t in things):
         raise InputError("scene is neither a Street nor a list of (Mesh, label); give one of them")
+    for _, label in things:
+        if isinstance(label, bool) or not isinstance(label, int) or not 1 <= label <= 255:
+            raise InputError(f"label {label!r} is no class of an object; give whole numbers from 1 (0 is air) to 255")
     return [(m, None, n) for m, n in things]
 
 # %% ../../nbs/ssz/50_fruxels.ipynb #dda321da
@@ -368,10 +385,10 @@ def voxelize(
     """The class of each cell of the frustum, 0 for air.
 
     Of a closed mesh a cell is filled when its centre lies inside (its winding number is not 0): exact, also where parts
-    overlap. Of a torn one, when the surface passes it, or lies on both sides of its centre along two of three axes. Where objects share a
-    cell, the one whose first cell in that column is nearest has it, of equal ones the first in the list; ground comes last.
-    What lies outside the frustum or behind the camera is not drawn. Memory: about 40 bytes a cell, 400 a face and 60 MB.
-    Raises InputError for labels below 1, and where no object reaches into the frustum.
+    overlap. Of a torn one, when surface lies on both sides of its centre along two of three axes, or passes it away from
+    such cells. Where objects share a cell, the one that begins nearest in that column has it, of equal ones the first;
+    ground comes last. What lies behind the camera or outside is not drawn. Memory: some 40 bytes a cell, 400 a face and 100 MB.
+    Raises InputError for labels that are none, and where no object reaches into the frustum.
     """
     for name, value, known in (("rule", rule, RULES), ("sampling", sampling, SAMPLINGS)):
         if value not in known:
@@ -381,8 +398,6 @@ def voxelize(
     labels = torch.zeros(frustum.shape, dtype=torch.int64, device=device)
     front = torch.full(frustum.shape, frustum.depth + 1, dtype=torch.int32, device=device)
     for mesh, pose, label in things:
-        if isinstance(label, bool) or not isinstance(label, int) or not 1 <= label <= 255:
-            raise InputError(f"label {label!r} is no class of an object; give whole numbers from 1 (0 is air) to 255")
         one = rule if rule != "auto" else "winding" if is_watertight(merge_duplicates(mesh)) else "fill"
         if (found := _solid(_placed(mesh, pose), frustum, one, sampling)) is not None:
             _write(labels, front, *found, label, label == ground)
@@ -390,3 +405,216 @@ def voxelize(
         where = f"depths {frustum.near} to {frustum.far} m of the camera's frame (x right, y down, z forward)"
         raise InputError(f"scene has nothing in the frustum, {where}; check its poses and units")
     return labels
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #705b19df
+def _labels(labels, shape: tuple[int, int, int] | None = None) -> Int[Tensor, "D H W"]:
+    """`labels` as int64, known to be whole numbers from 0 to 255 of this shape."""
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex() or labels.ndim != 3 or not labels.numel():
+        found = f"{labels.dtype} of shape {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+        raise InputError(f"labels must be whole numbers (D, H, W), got {found}; of logits take .argmax(dim=0) first")
+    if shape is not None and tuple(labels.shape) != shape:
+        raise InputError(f"labels have shape {tuple(labels.shape)} but the frustum {shape}; make both alike")
+    low, high = (int(n) for n in labels.aminmax())
+    if low < 0 or high > 255:
+        raise InputError(f"labels run from {low} to {high}; give classes from 0 (air) to 255")
+    return labels.long()
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #6390d4f2
+def class_colors(
+    labels: Int[Tensor, "*batch"],
+    srgb: bool = False,  # for matplotlib and plotly; otherwise linear, for meshes
+) -> Float[Tensor, "*batch 3"]:
+    """The book's colour of each class, in [0, 1]; beyond the nine of the paper the colours come again."""
+    table = torch.tensor([[int(c[n : n + 2], 16) / 255 for n in (1, 3, 5)] for c in PALETTE], device=labels.device)
+    if not srgb:
+        table = torch.from_numpy(linear(table.cpu().numpy())).to(table)
+    return table[torch.where(labels > 0, (labels.long() - 1) % (len(PALETTE) - 1) + 1, 0)]
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #b65d44ef
+def shrink(labels: Int[Tensor, "D H W"], frustum: Frustum, factor: int) -> tuple[Int[Tensor, "_ _ _"], Frustum]:
+    """A coarser model: blocks of factor^3 cells become one, of the class that most have; of equally frequent ones the first.
+
+    Memory: a float for each cell and class of the coarse model, and one for each fine cell. Raises InputError for a factor
+    that does not divide the shape.
+    """
+    labels = _labels(labels, frustum.shape)
+    if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1 or any(n % factor for n in frustum.shape):
+        raise InputError(f"factor {factor!r} does not divide the shape {frustum.shape}; give a whole number that does")
+    share = [F.avg_pool3d((labels == n)[None].float(), factor)[0] for n in range(int(labels.max()) + 1)]
+    height, width = frustum.size
+    coarse = Frustum(frustum.near, frustum.far, frustum.depth // factor, frustum.fov, (height // factor, width // factor))
+    return torch.stack(share).argmax(dim=0), coarse
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #e03837c1
+def draw_slices(labels: Int[Tensor, "D H W"], frustum: Frustum, count: int = 8, columns: int = 8) -> object:
+    """A matplotlib figure of `count` layers, evenly spread in depth and titled by it, each as the camera sees it."""
+    import matplotlib.pyplot as plt
+
+    labels = _labels(labels, frustum.shape)
+    chosen = torch.linspace(0, frustum.depth - 1, count).round().long().tolist()
+    rows = math.ceil(count / columns)
+    height = rows * (8 / columns * frustum.size[0] / frustum.size[1] + 0.3)
+    figure, axes = plt.subplots(rows, columns, figsize=(8, height), squeeze=False)
+    for axis, k in zip(axes.flat, chosen):
+        axis.imshow(class_colors(labels[k], srgb=True).cpu())
+        axis.set_title(f"{frustum.near + (k + 0.5) * frustum.step:.1f} m", fontsize=8)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    return figure
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #fd4a0fa9
+def view(labels: Int[Tensor, "D H W"], frustum: Frustum, most: int = 64) -> object:
+    """An interactive plotly figure of the classes' surfaces, up is up; coarsened to at most `most` cells a side."""
+    import plotly.graph_objects as go
+
+    shape = frustum.shape
+    factor = next((n for n in range(1, min(shape) + 1) if max(shape) <= most * n and all(s % n == 0 for s in shape)), 1)
+    mesh = to_mesh(*shrink(labels, frustum, factor))
+    (x, y, z), (a, b, c) = mesh.vertices.cpu().T.numpy().round(3), mesh.faces.cpu().T.numpy()
+    colors = [f"rgb({r},{g},{b})" for r, g, b in (255 * class_colors(mesh.objects, srgb=True)).round().int().tolist()]
+    surface = go.Mesh3d(x=x, y=z, z=-y, i=a, j=b, k=c, facecolor=colors, flatshading=True, hoverinfo="skip")
+    axes = {"xaxis_title": "right, m", "yaxis_title": "forward, m", "zaxis_title": "up, m", "aspectmode": "data"}
+    eye = {"eye": {"x": 0.3, "y": -1.6, "z": 0.7}}
+    return go.Figure(surface, layout={"scene": {**axes, "camera": eye}, "height": 500, "margin": {"l": 0, "r": 0, "t": 0, "b": 0}})
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #0a824d72
+_CORNERS = ((0, 0), (1, 0), (1, 1), (0, 1))
+
+
+def _quads(labels: Int[Tensor, "D H W"], axis: int) -> tuple[Tensor, Tensor]:
+    """Corners (Q, 4, 3), in cell coordinates, of the faces across one axis that part two classes, and the class that each bounds."""
+    r, c = (a for a in range(3) if a != axis)
+    wide = F.pad(labels.movedim((axis, r, c), (0, 1, 2)), (0, 0, 0, 0, 1, 1))
+    below, above = wide[:-1], wide[1:]
+    found, owner = [], []
+    for label, order in ((below, 1), (above, -1)):  # seen from the cell below the face, and from the one above
+        at = ((below != above) & (label > 0)).nonzero()
+        turn = order if axis == 1 else -order  # rows to columns is a turn to -z for axis 0, +y for axis 1, -x for axis 2
+        corners = at[:, None, 1:] + torch.tensor(_CORNERS[::turn], device=at.device)
+        quad = torch.cat([at[:, None, :1].expand(-1, 4, 1), corners], dim=2)
+        places = torch.tensor([(axis, r, c).index(a) for a in range(3)], device=at.device)
+        found.append(quad[..., places])
+        owner.append(label[tuple(at.T)])
+    return torch.cat(found), torch.cat(owner)
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #d09b1077
+def to_mesh(labels: Int[Tensor, "D H W"], frustum: Frustum) -> Mesh:
+    """The borders of all classes but air as one coloured mesh in the camera's frame, metres; `objects` are the classes.
+
+    Only faces between different classes are made, one for each side that is not air, so every class is bounded by a
+    closed surface. An empty volume gives an empty mesh. Memory: about 500 bytes a face. Raises InputError for labels of another shape.
+    """
+    quads, owner = (torch.cat(x) for x in zip(*(_quads(_labels(labels, frustum.shape), axis) for axis in range(3))))
+    _, rows, columns = (n + 1 for n in frustum.shape)
+    number = (quads[..., 0] * rows + quads[..., 1]) * columns + quads[..., 2]
+    used, number = torch.unique(number, return_inverse=True)
+    corners = torch.stack([used // (rows * columns), used // columns % rows, used % columns], dim=1)
+    faces = torch.stack([number[:, [0, 1, 2]], number[:, [0, 2, 3]]], dim=1).reshape(-1, 3)
+    owner = owner.repeat_interleave(2)
+    return Mesh(frustum.at(corners.float()), faces, face_colors=class_colors(owner), objects=owner)
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #f1fb7f05
+def to_grid(
+    labels: Int[Tensor, "D H W"],
+    frustum: Frustum,
+    spacing: float,  # of the grid, metres
+    outside: int = 0,  # what grid cells beyond the frustum become
+) -> tuple[Int[Tensor, "Z Y X"], Float[Tensor, "3"]]:
+    """The labels on a grid of cubes around the frustum (axes z forward, y down, x right), and the centre of its first cube, metres.
+
+    A cube has the class of the cell that its centre lies in. Memory: about 60 bytes a cube. Raises InputError for labels of
+    another shape, a spacing that is none, and more than 2^27 cubes.
+    """
+    labels = _labels(labels, frustum.shape)
+    if not 0 < spacing < math.inf:
+        raise InputError(f"spacing is {spacing}; give a positive length in metres")
+    height, width = (n * frustum.far / frustum.focal for n in frustum.size)
+    lengths = (frustum.far - frustum.near, height, width)
+    counts = [max(1, math.ceil(n / spacing - 1e-9)) for n in lengths]
+    if math.prod(counts) > 2**27:
+        raise InputError(f"spacing {spacing} makes a grid of {math.prod(counts):,} cubes; at most {2**27:,} are made, give a larger one")
+    middle = (frustum.near + lengths[0] / 2, 0.0, 0.0)
+    z, y, x = ((torch.arange(n, device=labels.device) - (n - 1) / 2) * spacing + m for n, m in zip(counts, middle))
+    points = torch.stack(torch.meshgrid(z, y, x, indexing="ij"), dim=-1).flip(-1)
+    (k, j, i), inside = (found := frustum.index(points))[0].clamp_min(0).unbind(-1), found[1]
+    return torch.where(inside, labels[k, j, i], outside), points[0, 0, 0]
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #02bdda7c
+def from_grid(
+    grid: Int[Tensor, "Z Y X"],
+    origin: Float[Tensor, "3"],  # centre of the first cube in the camera's frame (x, y, z), metres
+    spacing: float,
+    frustum: Frustum,
+) -> Int[Tensor, "D H W"]:
+    """The labels of a frustum from a grid of cubes: each cell has the class of the cube that its centre lies in, air outside of all."""
+    grid = _labels(grid)
+    points = frustum.points(device=grid.device)
+    index = ((points - torch.as_tensor(origin).to(points)) / spacing).round().long().flip(-1)
+    inside = ((index >= 0) & (index < torch.tensor(grid.shape, device=grid.device))).all(dim=-1)
+    k, j, i = torch.where(inside[..., None], index, 0).unbind(-1)
+    return torch.where(inside, grid[k, j, i], 0)
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #3742814b
+def save_fruxels(
+    labels: Int[Tensor, "D H W"],
+    frustum: Frustum,
+    path: str | Path,  # .npz: labels and frustum, for `load_fruxels`; .ply, .glb, .obj: the coloured mesh
+) -> Path:
+    """Write a fruxel model, whole or not at all; returns the path. Raises InputError for labels that do not fit and another suffix."""
+    path, labels = Path(path), _labels(labels, frustum.shape)
+    if path.suffix.lower() != ".npz":
+        return save(to_mesh(labels, frustum), path)
+    numbers = np.array([frustum.near, frustum.far, frustum.fov])
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, labels=labels.to(torch.uint8).cpu().numpy(), near_far_fov=numbers)
+    return path
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #74334973
+def load_fruxels(path: str | Path) -> tuple[Int[Tensor, "D H W"], Frustum]:
+    """Labels and frustum of an .npz file of `save_fruxels`; nothing is unpickled. Raises InputError for a file that is none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            labels, (near, far, fov) = file["labels"], file["near_far_fov"].tolist()
+        labels = torch.from_numpy(labels.astype(np.uint8, casting="safe"))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        what = f"{type(error).__name__}: {str(error)[:80]}"
+        raise InputError(f"{path}: cannot be read as a fruxel model ({what}); write it with save_fruxels") from error
+    labels = _labels(labels)
+    return labels, Frustum(near, far, labels.shape[0], fov, tuple(labels.shape[1:]))
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #15f3564d
+def iou(
+    prediction: Int[Tensor, "*batch D H W"],
+    truth: Int[Tensor, "*batch D H W"],
+    classes: int = len(CLASSES),
+    weights: Float[Tensor, "D"] | Float[Tensor, "D H W"] | None = None,  # e.g. `frustum.volumes()`; None: every cell counts alike
+) -> Float[Tensor, "classes"]:
+    """Intersection over union of each class over all cells of all models, float64; NaN for a class that is in neither.
+
+    The paper's mean is `iou(...)[1:].nanmean()`: classes but air. Raises InputError for shapes that differ, labels that are no
+    classes, and weights that do not fit.
+    """
+    for name, labels in (("prediction", prediction), ("truth", truth)):
+        if labels.is_floating_point() or labels.ndim < 3 or not labels.numel():
+            found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+            raise InputError(f"{name} is {found}; give whole numbers (..., D, H, W), e.g. logits.argmax(1)")
+        low, high = (int(n) for n in labels.aminmax())
+        if low < 0 or high >= classes:
+            raise InputError(f"{name} has labels from {low} to {high}; {classes} classes run from 0 to {classes - 1}")
+    if prediction.shape != truth.shape:
+        raise InputError(f"prediction has shape {tuple(prediction.shape)} but truth {tuple(truth.shape)}; make both alike")
+    pairs = (truth.long() * classes + prediction.long()).reshape(-1)
+    if weights is not None:
+        weights = _spread_weights(weights, truth)
+    table = torch.bincount(pairs, weights=weights, minlength=classes**2).double().view(classes, classes)
+    both = table.diagonal()
+    return both / (table.sum(dim=0) + table.sum(dim=1) - both)  # 0 / 0 is NaN
+
+# %% ../../nbs/ssz/50_fruxels.ipynb #f328c4d8
+def _spread_weights(weights: Tensor, truth: Tensor) -> Float[Tensor, "N"]:
+    """A weight for each cell of each model, from one a slice or one a cell."""
+    shape = tuple(truth.shape[-3:])
+    if tuple(weights.shape) not in (shape[:1], shape) or not bool((weights >= 0).all()):
+        raise InputError(f"weights have shape {tuple(weights.shape)} or go below 0; give shape {shape[:1]} or {shape}, from 0 up")
+    weights = weights[:, None, None] if weights.ndim == 1 else weights
+    return weights.to(truth.device, torch.float64).expand(truth.shape).reshape(-1)
