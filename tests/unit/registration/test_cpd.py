@@ -83,10 +83,10 @@ def test_what_is_left_out_does_not_count(M, N, log_sigma2, w, seed):
 
 
 def test_most_pairs_are_left_out():
-    x = draw(3000, 2)
+    x = torch.rand(3000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = x[cpd._curve(x)]
-    near = cpd._near(x, x, 0.7 / 1e-4)
-    assert near.shape == (47, 47) and float(near.double().mean()) < 0.3 and bool(near.diagonal().all())
+    near = cpd._near(x, x, 0.7 / 1e-5)
+    assert near.shape == (47, 47) and float(near.double().mean()) < 0.5 and bool(near.diagonal().all())
     assert torch.equal(cpd._points(near[46] | True, 3000), torch.arange(3000))
     assert cpd._near(x, x, 1.0) is None
 
