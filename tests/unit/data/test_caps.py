@@ -382,6 +382,8 @@ def test_script_checks_and_refuses(script, tmp_path, capsys):
     assert script.main(small) == 0 and script.main(["--out", folder, "--check"]) == 0
     index = json.loads((tmp_path / "a/index.json").read_text())
     assert index["instances"] == [0, 1] and len(index["files"]) == 9
+    second = C.render_views(C.toy_caps(2, detail=2).mesh(1), 1, (24, 32), torch.Generator().manual_seed(1))
+    assert_close(C.read_blenderproc(tmp_path / "a", [1]).depth, second.depth)  # picture 1 shows cap 1, as the index says
     mask = tmp_path / "a/masks/1_mask.png"
     mask.write_bytes(mask.read_bytes()[:-1])
     assert script.main(["--out", folder, "--check"]) == 1 and "masks/1_mask.png" in capsys.readouterr().out
