@@ -193,7 +193,7 @@ def _building(draw: _Draw) -> list[Mesh]:
 def _tree(draw: _Draw) -> list[Mesh]:
     height, spread = draw(3.2, 5.5), draw(0.8, 1.4)
     green = (0.03 + 0.08 * draw(), 0.12 + 0.25 * draw(), 0.02)
-    parts = [_capsule((0.0, 0.0, 0.0), (0.0, height * 0.6, 0.0), 0.12, (0.12, 0.06, 0.03))]
+    parts = [_capsule((0.0, 0.12, 0.0), (0.0, height * 0.6, 0.0), 0.12, (0.12, 0.06, 0.03))]
     for _ in range(5):
         angle, away = draw(0.0, 2 * math.pi), draw(0.0, 0.5) * spread
         at = (away * math.sin(angle), height * draw(0.62, 0.85), away * math.cos(angle))
