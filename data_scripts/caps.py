@@ -29,10 +29,10 @@ import argparse
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 PARTS = ("rgbs", "masks", "depths", "cam_to_world_trafo")
@@ -208,30 +208,20 @@ def check(folder: Path) -> int:
 
 def run(folder: Path, settings: dict, jobs: int, blender: str) -> int:
     """Draw what is still to do. Exit status 0 when all is there, 130 when stopped."""
-    import multiprocessing
+    from joblib import Parallel, delayed
 
+    warnings.filterwarnings("ignore", message=".*tasks which were still being processed")  # said below in our words
     waiting = prepare(folder, settings)
     work = [(settings, str(folder), shard, blender) for shard in waiting]
     shards = math.ceil(settings["views"] / settings["shard"])
     done = shards - len(work)
-    if work:
-        draw_all = map(draw, work)
-        pool = None
-        if jobs > 1:
-            # children leave Ctrl-C to this process, which then ends them
-            pool = multiprocessing.get_context("spawn").Pool(min(jobs, len(work)), signal.signal, (signal.SIGINT, signal.SIG_IGN))
-            draw_all = pool.imap_unordered(draw, work)
-        try:
-            for _ in draw_all:
-                done += 1
-                print(f"shard {done} of {shards}", flush=True)
-        except KeyboardInterrupt:
-            print(f"stopped: {done} of {shards} shards are there; give the same command again to go on", file=sys.stderr)
-            return 130
-        finally:
-            if pool is not None:
-                pool.terminate()
-                pool.join()
+    try:
+        for _ in Parallel(min(jobs, max(1, len(work))), return_as="generator_unordered")(delayed(draw)(job) for job in work):
+            done += 1
+            print(f"shard {done} of {shards}", flush=True)
+    except KeyboardInterrupt:
+        print(f"stopped: {done} of {shards} shards are there; give the same command again to go on", file=sys.stderr)
+        return 130
     write_index(folder, settings)
     print(f"{settings['views']} pictures in {folder}")
     return 0
