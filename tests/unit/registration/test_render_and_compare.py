@@ -122,11 +122,12 @@ def test_pose_noise_is_not_zero_and_follows_the_generator():
 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 10**6))
-def test_viewpoints_see_the_whole_object_from_above(seed):
+def test_viewpoints_see_nearly_the_whole_object_from_above(seed):
     mesh = make_space().mesh(torch.zeros(4))
     camera = rc.viewpoint(mesh, seeded(seed), FRAME)
     uv, depth = camera.project(mesh.vertices)
-    assert float(depth.min()) > 0 and float(uv.min()) > -2 and float(uv.max()) < 66  # corners of the ball may touch the frame
+    assert float(depth.min()) > 0 and float(uv.min()) > -13 and float(uv.max()) < 77  # 1.17 radii at 0.85 of the distance
+    assert float(((uv > 0) & (uv < 64)).all(1).float().mean()) > 0.7
     assert float(camera.center[1]) > 0
     assert render(mesh, camera, backend="torch").mask.mean() > 0.03
 
