@@ -48,7 +48,8 @@ def _uniform(low: float, high: float, generator: torch.Generator | None) -> floa
 def viewpoint(mesh: Mesh, generator: torch.Generator | None = None, size: tuple[int, int] = (96, 96), fov: float = 0.5) -> Camera:
     """A camera at a random place on the upper half of a sphere, 6 to 46 degrees above the horizon.
 
-    The object fills most of the picture; a tip may be cut. `fov` in radians. The axis of the camera passes the object's middle at up to a tenth of its radius. Draws on the CPU.
+    The object fills most of the picture; a tip may be cut. `fov` in radians.
+    The axis of the camera passes the object's middle at up to a tenth of its radius. Draws on the CPU.
     """
     low, high = bounds(mesh)
     middle, radius = ((low + high) / 2).detach(), float((high - low).detach().norm()) / 2
