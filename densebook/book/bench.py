@@ -25,7 +25,19 @@ from densebook.core import files, records
 from densebook.core.errors import InputError, nearest
 from densebook.core.settings import Settings
 
-TOPICS = ("marching_cubes", "octree", "sphere_tracing", "mesh_sdf", "rasterizer", "silhouettes", "se3_transformer", "sampling")
+TOPICS = (
+    "marching_cubes",
+    "octree",
+    "sphere_tracing",
+    "mesh_sdf",
+    "rasterizer",
+    "silhouettes",
+    "se3_transformer",
+    "sampling",
+    "cpd",
+    "descriptors",
+    "voxelize",
+)
 PRINTED = Path("tests") / "regression" / "bench"  # the last full run that its authors looked at
 
 
@@ -113,7 +125,7 @@ def load_results(root: Path) -> tuple[dict[str, dict], str]:
 
 def _peer_versions() -> dict[str, str]:
     found = {}
-    for name in ("PyMCubes", "vtk", "libigl", "open3d-cpu", "easypytorch3d"):
+    for name in ("PyMCubes", "vtk", "libigl", "open3d-cpu", "easypytorch3d", "pycpd", "probreg", "rustcpd", "cpd-pytorch", "biocpd"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

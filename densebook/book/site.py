@@ -26,6 +26,7 @@ from densebook.core.errors import InputError, MissingPackageError
 # Chapters whose name in settings.ini is short for their title.
 TITLES = {
     "render": "Rendering",
+    "registration": "Registration",
     "don": "Dense Object Nets",
     "se3": "SE(3)-equivariant nets",
     "ssz": "Scenes from one image",

@@ -162,7 +162,7 @@ def sample(
     return (upper * (1 - fy) + lower * fy).mT
 
 # %% ../../nbs/don/21_dense_object_nets.ipynb #f65a8dc0
-def _cells(shape: tuple[int, int], size: tuple[int, int], like: Tensor) -> Float[Tensor, "h*w 2"]:
+def _cells(shape: tuple[int, int], size: tuple[int, int], like: Tensor) -> Float[Tensor, "cells 2"]:
     """Pixel positions (u, v) of the centres of the map's cells, row by row."""
     v, u = (torch.arange(n, dtype=like.dtype, device=like.device).add(0.5).mul(s / n) for n, s in zip(shape, size))
     return torch.stack(torch.meshgrid(u, v, indexing="xy"), -1).flatten(0, 1)

@@ -272,19 +272,21 @@ def train(
     batch: int = 4,  # pairs a step
     matches: int = 48,  # of each pair
     lr: float = 3e-3,
+    decay: int | None = None,  # the paper's schedule: steps between two cuts of the rate to 0.9 of it; None: warm-up and cosine
     generator: torch.Generator | None = None,
 ) -> list[dict[str, float]]:
     """Train in place on random pairs of one instance in random light; returns the terms of each step.
 
-    AdamW, rate warmed up over 20 steps and falling along a cosine, gradients cut to length 5: keypoints that lie nearly on a line
-    have steep pose losses. Deterministic for a given generator. Raises InputError as `pairs`.
+    AdamW, rate warmed up over 20 steps and falling along a cosine (or cut every `decay` steps), gradients cut to length 5:
+    keypoints that lie nearly on a line have steep pose losses. Deterministic for a given generator. Raises InputError as `pairs`.
     """
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-4)
     history = []
     net.train()
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / 20) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
+            falling = min(1.0, (step + 1) / 20) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
+            group["lr"] = lr * (0.9 ** (step // decay) if decay else falling)
         drawn = pairs(views, batch, matches, generator=generator)
         twins = views[torch.cat((drawn.a, drawn.b))]
         first = torch.arange(len(drawn), device=drawn.a.device)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,23 +21,13 @@ from ..render.cameras import Camera, orbit
 from ..render.differentiable import render
 from ..render.shading import Ambient, Directional
 
+from .shape_space import ShapeSpace  # isort: skip
+
 # %% auto #0
-__all__ = ['FEATURES', 'HEADLIGHT', 'OPTIMIZERS', 'SPREAD', 'RATES', 'Space', 'viewpoint', 'Shot', 'backdrop', 'snapshot',
-           'nudge', 'middle', 'disturb', 'jacobian', 'SegmentationUNet', 'segmentation_loss', 'train_segmentation',
+__all__ = ['FEATURES', 'HEADLIGHT', 'OPTIMIZERS', 'SPREAD', 'RATES', 'viewpoint', 'Shot', 'backdrop', 'snapshot', 'nudge',
+           'middle', 'disturb', 'jacobian', 'SegmentationUNet', 'segmentation_loss', 'train_segmentation',
            'feature_map', 'feature_loss', 'Fit', 'fit', 'hint', 'LatentRegressor', 'train_regressor', 'visible_points',
            'Grasp', 'mark', 'carry']
-
-# %% ../../nbs/registration/47_render_and_compare.ipynb #97793a8e
-class Space(Protocol):
-    """What this module asks of a shape space; `shape_space.ShapeSpace` is one."""
-
-    scales: Float[Tensor, "L"]  # one for each latent
-
-    def decode(self, z: Float[Tensor, "*batch L"]) -> Float[Tensor, "*batch V 3"]:
-        """Vertices, metres, differentiable in z; z = 0 is the mean shape."""
-
-    def mesh(self, z: Float[Tensor, "L"]) -> Mesh:
-        """The same as a mesh."""
 
 # %% ../../nbs/registration/47_render_and_compare.ipynb #8e6727fe
 def _uniform(low: float, high: float, generator: torch.Generator | None) -> float:
@@ -119,7 +108,7 @@ def nudge(
     return replace(camera, cam_from_world=poses.pose(R, center + xi[:3] - R @ center) @ camera.cam_from_world)
 
 # %% ../../nbs/registration/47_render_and_compare.ipynb #88b4a053
-def middle(space: Space, camera: Camera) -> Float[Tensor, "3"]:
+def middle(space: ShapeSpace, camera: Camera) -> Float[Tensor, "3"]:
     """The middle of the mean shape's box in camera coordinates, metres."""
     vertices = space.decode(torch.zeros_like(space.scales)).detach()
     return poses.transform(camera.cam_from_world, ((vertices.amin(0) + vertices.amax(0)) / 2)[None])[0]
@@ -310,7 +299,7 @@ class Fit:
 class _Problem:
     """A picture to be explained, and the unknowns that explain it."""
 
-    space: Space
+    space: ShapeSpace
     net: SegmentationUNet | None
     features: str
     camera: Camera
@@ -429,7 +418,7 @@ def _checked(space, image, camera, net, features, optimizer, z) -> None:
 
 # %% ../../nbs/registration/47_render_and_compare.ipynb #f8b43d52
 def fit(
-    space: Space,
+    space: ShapeSpace,
     image: Float[Tensor, "H W 3"] | Float[Tensor, "H W"],  # linear RGB in [0, 1], or the object's mask
     camera: Camera,  # its cam_from_world is taken as cam_from_object
     net: SegmentationUNet | None = None,  # needed for a picture; in eval mode
@@ -463,7 +452,7 @@ def fit(
 
 # %% ../../nbs/registration/47_render_and_compare.ipynb #bfa691ca
 @torch.no_grad()
-def hint(space: Space, camera: Camera) -> Float[Tensor, "H W 4"]:
+def hint(space: ShapeSpace, camera: Camera) -> Float[Tensor, "H W 4"]:
     """The mean shape in the assumed pose: its normals in camera axes, and the pixels it covers."""
     seen = render(space.mesh(torch.zeros_like(space.scales)), camera, backend="torch")
     return torch.cat([seen.normal @ camera.cam_from_world[:3, :3].mT, seen.mask[..., None]], dim=-1)

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -234,7 +233,7 @@ def _vertices(vertices: Tensor, space: _Space) -> Tensor:
 class _Kept(_Space):
     """A space that can be moved, written and read."""
 
-    def to(self, *arguments, **keywords) -> Self:
+    def to(self, *arguments, **keywords) -> ShapeSpace:
         """On another device or in another float type, as `Tensor.to`."""
         return replace(self, **{n: getattr(self, n).to(*arguments, **keywords) for n in ("canonical", *_TENSORS)})
 
@@ -249,7 +248,7 @@ class _Kept(_Space):
         return Path(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> ShapeSpace:
         """Read what `save` wrote; raises InputError for another file."""
         from safetensors import SafetensorError, safe_open
 
@@ -312,13 +311,13 @@ class ShapeSpace(_Kept):
     """
 
     @classmethod
-    def from_fields(cls, canonical: Mesh, fields: Float[Tensor, "N V 3"], latents: int = 5) -> Self:
+    def from_fields(cls, canonical: Mesh, fields: Float[Tensor, "N V 3"], latents: int = 5) -> ShapeSpace:
         """From displacements of the canonical's vertices, for instance exact ones: `instance.vertices - canonical.vertices`."""
         _check(canonical, latents, "displacement")
         return cls(canonical, *(t.to(canonical.vertices) for t in _of_fields(_fields(canonical, fields), canonical, latents)))
 
     @classmethod
-    def from_motions(cls, canonical: Mesh, motions: Sequence[Motion], latents: int = 5, *, on: str = "displacement") -> Self:
+    def from_motions(cls, canonical: Mesh, motions: Sequence[Motion], latents: int = 5, *, on: str = "displacement") -> ShapeSpace:
         """From what `correspond` found with the same centers; `on`: what the components are of, "displacement" or "W" (the paper's)."""
         _check(canonical, latents, on)
         fields = _fields(canonical, torch.stack([m.field for m in motions]))
@@ -326,7 +325,7 @@ class ShapeSpace(_Kept):
         return cls(canonical, *(t.to(canonical.vertices) for t in parts), on=on)
 
     @classmethod
-    def fit(cls, canonical: Mesh, instances: Sequence[Mesh], latents: int = 5, *, on: str = "displacement", **settings) -> Self:
+    def fit(cls, canonical: Mesh, instances: Sequence[Mesh], latents: int = 5, *, on: str = "displacement", **settings) -> ShapeSpace:
         """Coherent point drift from the canonical to each instance, then principal components of what moved.
 
         The canonical's own motion, where it is one of the instances (the same object), is zero. `settings` (points, generator,

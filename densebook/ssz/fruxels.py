@@ -150,7 +150,7 @@ def _cross(b: Sequence[Tensor], c: Sequence[Tensor]) -> tuple[Tensor, Tensor, Te
     return b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0]
 
 # %% ../../nbs/ssz/50_fruxels.ipynb #3e455c96
-def _signs(ray: Sequence[Tensor], plane: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def _signs(ray: Sequence[Tensor], plane: Float[Tensor, "3 N"]) -> tuple[Tensor, Tensor]:
     """r . n and its sign; a zero is decided as if r were moved by an infinitesimal (e, e^2, e^3), for both faces at an edge alike."""
     value = ray[0] * plane[0] + ray[1] * plane[1] + ray[2] * plane[2]
     sign = value.sign()

@@ -10,11 +10,15 @@ import sys
 import torch
 from jaxtyping import install_import_hook
 
-with install_import_hook(["densebook.geometry", "densebook.render", "densebook.se3"], "beartype.beartype"):
-    from densebook.data import toy
+CHAPTERS = ["densebook.geometry", "densebook.render", "densebook.registration", "densebook.don", "densebook.se3", "densebook.ssz"]
+with install_import_hook(CHAPTERS, "tower.check"):
+    from densebook.data import caps, categories, streets, toy
+    from densebook.don import correspondences, dense_object_nets, grasping, keypoints, metrics
     from densebook.geometry import marching_cubes, mesh, octree, poses, sdf, sphere_tracing
+    from densebook.registration import cpd, render_and_compare, shape_space
     from densebook.render import cameras, differentiable, rasterizer, shading
     from densebook.se3 import landmarks, representations, se3_transformer, se3_unet
+    from densebook.ssz import fruxels
 
 
 def walk_geometry(dtype: torch.dtype) -> None:
@@ -81,6 +85,68 @@ def walk_render(dtype: torch.dtype) -> None:
     assert image.color.dtype == dtype and vertices.grad.isfinite().all()
 
 
+def walk_registration(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randn(30, 3, generator=generator, dtype=dtype)
+    target = source[:25] * 1.1 + 0.1
+    for kind in cpd.KINDS:
+        cpd.register(source, target, kind).displace(target)
+    cpd.register(source, target, rank=10, max_iterations=3)
+    cpd.expectation(source, target, 0.5, 0.1)
+
+    made = [i.mesh for i in categories.instances("bottle", "toy", 8, dtype)][:4]
+    space = shape_space.ShapeSpace.fit(made[0], made[1:], latents=2, points=40, generator=generator)
+    shape_space.surface_error(space.mesh(space.encode(made[1].vertices)), made[1], 50, generator)
+    shape_space.fit_points(space, categories.points(made[1], 30, generator), pose=True)
+
+    camera = render_and_compare.viewpoint(made[1], generator, (24, 24))
+    shot = render_and_compare.snapshot(made[1], camera, generator)
+    net = render_and_compare.SegmentationUNet(2, width=4).to(dtype)
+    render_and_compare.feature_loss(render_and_compare.feature_map(net, shot.color), render_and_compare.feature_map(net, shot.color))
+    found = render_and_compare.fit(space, shot.mask, camera, steps=2, pose=True)
+    assert found.z.dtype == dtype and space.decode(found.z).shape == made[0].vertices.shape
+
+
+def walk_don(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    made = caps.toy_caps(2).to(dtype)
+    views = caps.render_views(made, 4, size=(48, 64), generator=generator).to(dtype)
+    uv = correspondences.sample_mask(views.mask[0], 20, generator).to(dtype)
+    correspondences.match_depth(uv, views.depth[0], views.camera(0), views.camera(1), views.depth[1])
+    correspondences.augment(views.rgb[0], views.mask[0], generator)
+    found = correspondences.pairs(views, 2, 12, made, generator)
+
+    net = dense_object_nets.DenseObjectNet(dim=4).to(dtype)
+    dense_object_nets.train_loss(net, views.rgb, found).backward()
+    predicted = dense_object_nets.predict(net, views, found)
+    metrics.pck(predicted, found.uv_b, 3.0), metrics.pck_auc(predicted, found.uv_b), metrics.summary(predicted, found.uv_b)
+
+    logits = torch.randn(2, 3, 6, 8, generator=generator, dtype=dtype)
+    for moments in keypoints.MOMENTS:
+        points = keypoints.expectation(logits, logits.exp(), (48, 64), views.mask[:2], moments)
+    space = keypoints.lift(points.uv, points.depth, views.K[:2, None])
+    keypoints.multi_view_consistency(space[0], space[1], torch.eye(4, dtype=dtype)), keypoints.separation(points.uv)
+
+    features = net(views.rgb[:1])[0].detach()
+    heat = grasping.heatmap(features[:, 5, 5], features)
+    grasping.locate(grasping.squared_distances(features[:, 5, 5], features))
+    assert heat.dtype == dtype
+    grasping.pinch_grasp(views.depth[0], uv[0], views.camera(0))
+
+
+def walk_ssz(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    street = streets.toy_street(generator, size=(16, 24))
+    frustum = fruxels.Frustum(2.0, 12.0, 16, math.radians(40), (16, 24))
+    labels = fruxels.voxelize(street, frustum)
+    points = frustum.points(dtype)
+    frustum.index(points), frustum.volumes(dtype)
+    fruxels.to_mesh(labels, frustum)
+    grid, origin = fruxels.to_grid(labels, frustum, 0.5)
+    fruxels.from_grid(grid, origin, 0.5, frustum)
+    fruxels.iou(labels, labels, 10, frustum.volumes())
+
+
 def walk_se3(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(40, 3, generator=generator, dtype=dtype)
@@ -109,5 +175,8 @@ if __name__ == "__main__":
     for dtype in (torch.float32, torch.float64):
         walk_geometry(dtype)
         walk_render(dtype)
+        walk_registration(dtype)
+        walk_don(dtype)
+        walk_ssz(dtype)
         walk_se3(dtype)
     print("every shape holds", file=sys.stdout)

@@ -13,7 +13,15 @@ from densebook.core.records import PROFILES
 from tests.conftest import ROOT
 
 BOOK = settings.load(ROOT)
-REAL = ("geometry/11_sdf", "geometry/14_sphere_tracing", "render/43_shading", "se3/32_se3_unet")
+REAL = (
+    "geometry/11_sdf",
+    "geometry/14_sphere_tracing",
+    "render/43_shading",
+    "se3/32_se3_unet",
+    "registration/45_cpd",
+    "don/20_correspondences",
+    "ssz/50_fruxels",
+)
 real_data = os.environ.get("DENSEBOOK_DATA", "")
 
 

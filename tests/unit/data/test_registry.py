@@ -353,8 +353,8 @@ def test_the_package_names_what_it_has():
     import densebook.data
 
     assert set(dir(densebook.data)) == {
-        "available", "check_folder", "describe", "download", "environment_or_toy", "get", "images", "mesh_or_toy",
-        "read_hdr", "read_image", "registry", "toy", "write_image",
+        "available", "caps", "categories", "check_folder", "describe", "download", "environment_or_toy", "faces", "get", "images",
+        "mesh_or_toy", "read_hdr", "read_image", "registry", "streets", "toy", "write_image",
     }  # fmt: skip
     for name in dir(densebook.data):
         assert getattr(densebook.data, name)
