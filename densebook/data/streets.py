@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -63,6 +64,31 @@ class Street:
         if not self.meshes:
             raise InputError("the street is empty; give at least one object, e.g. the ground")
         return join([transform(m, T) for m, T in zip(self.meshes, self.poses)])
+
+
+class Instances(NamedTuple):
+    """The boxes of a street's objects in the camera's frame (x right, y down, z forward), metres."""
+
+    centers: Float[Tensor, "N 3"]  # middles of the boxes
+    rotations: Float[Tensor, "N 3 3"]  # camera_from_object: columns are the object's left, up and front
+    sizes: Float[Tensor, "N 3"]  # extents along the object's own axes: width, height, length
+    labels: Int[Tensor, "N"]
+
+
+def instances(street: Street) -> Instances:
+    """The boxes of all objects of a street but the ground, in its order; also those out of sight or behind the camera.
+
+    A box is the smallest in the object's own axes; its centre may lie outside any frustum.
+    """
+    found = [(*bounds(m), T, n) for m, n, T in zip(street.meshes, street.labels, street.poses) if n != GROUND]
+    if not found:
+        return Instances(torch.zeros(0, 3), torch.zeros(0, 3, 3), torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+    low, high, pose, labels = zip(*found)
+    low, high = torch.stack(low).detach(), torch.stack(high).detach()
+    pose = street.camera.cam_from_world.to(low) @ torch.stack(pose).to(low)
+    middle = (low + high) / 2
+    centers = (pose[:, :3, :3] @ middle[..., None])[..., 0] + pose[:, :3, 3]
+    return Instances(centers, pose[:, :3, :3], high - low, torch.tensor(labels, device=low.device))
 
 
 # Shapes
