@@ -1,0 +1,1 @@
+"""PHORHUM on heads: one picture to a coloured, relightable head."""
