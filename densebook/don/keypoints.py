@@ -280,8 +280,7 @@ def train(
     AdamW, rate warmed up over 20 steps and falling along a cosine (or cut every `decay` steps), gradients cut to length 5:
     keypoints that lie nearly on a line have steep pose losses. Deterministic for a given generator. Raises InputError as `pairs`.
     """
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-4)
-    history = []
+    optimizer, history = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-4), []
     net.train()
     for step in range(steps):
         for group in optimizer.param_groups:
