@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +23,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from densebook.core.errors import InputError, nearest
-from densebook.core.files import atomic_path
+from densebook.core.files import atomic_path, write_text
 from densebook.core.seeds import generator as seeded
+from densebook.geometry import poses
 from densebook.geometry.mesh import Mesh, bounds, join, load, transform
 from densebook.render.cameras import Camera, look_at
 
@@ -427,7 +430,7 @@ def pairs(folder: str | Path, phase: str = "train") -> list[tuple[Path, Path]]:
         if not place.is_dir():
             raise InputError(f"{place} is not there; a data set has the folders ColorImages and FruxelModels below each phase")
     pictures = {p.stem: p for p in sorted(images.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg")}
-    volumes = {p.stem: p for p in sorted(models.glob("*.npy"))}
+    volumes = {p.stem: p for p in sorted(models.iterdir()) if p.suffix.lower() in (".npy", ".npz")}
     if not pictures and not volumes:
         raise InputError(f"{folder} holds no pairs; put NAME.png into ColorImages and NAME.npy into FruxelModels")
     for name in sorted(pictures.keys() ^ volumes.keys()):
@@ -437,17 +440,14 @@ def pairs(folder: str | Path, phase: str = "train") -> list[tuple[Path, Path]]:
 
 
 def read_pair(image: str | Path, model: str | Path, classes: int = len(CLASSES)) -> tuple[Float[Tensor, "H W 3"], Int[Tensor, "D H W"]]:
-    """The picture in linear RGB, and the labels of its fruxels, from a .npy file with axes (H, W, D), never unpickled.
+    """The picture in linear RGB, and the labels of its fruxels, from a file with axes (H, W, D), never unpickled.
 
-    Of floating-point models, as Z-GAN has them, everything from 0.5 up is class 1. Raises InputError for files that are
-    missing or damaged, for another number of axes, and for labels outside 0 to classes - 1.
+    The file is .npy, or .npz with one array named labels. Of floating-point models, as Z-GAN has them, everything from 0.5 up
+    is class 1. Raises InputError for files that are missing or damaged, for another number of axes, and for labels outside 0 to
+    classes - 1.
     """
     picture, path = read_image(image), Path(model)
-    try:
-        volume = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        what = f"{type(error).__name__}: {str(error)[:80]}"
-        raise InputError(f"{path}: cannot be read as a .npy array ({what}); write it with numpy.save") from error
+    volume = _volume(path)
     if not isinstance(volume, np.ndarray) or volume.ndim != 3 or not volume.size:
         raise InputError(f"{path}: holds {getattr(volume, 'shape', 'several arrays')}; it must be one array (height, width, depth)")
     if volume.dtype.kind not in "buif":
@@ -461,11 +461,27 @@ def read_pair(image: str | Path, model: str | Path, classes: int = len(CLASSES))
     return picture, labels
 
 
+def _volume(path: Path) -> np.ndarray:
+    """The array of a .npy file, or the one named labels of a .npz file."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        return found["labels"] if path.suffix.lower() == ".npz" else found
+    except (OSError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile, zlib.error) as error:
+        what = f"{type(error).__name__}: {str(error)[:80]}"
+        raise InputError(f"{path}: cannot be read as a .npy array ({what}); write it with numpy.save") from error
+
+
 def write_pair(
-    folder: str | Path, name: str, image: Float[Tensor, "H W 3"], labels: Int[Tensor, "D H W"], phase: str = "train"
+    folder: str | Path,
+    name: str,
+    image: Float[Tensor, "H W 3"],
+    labels: Int[Tensor, "D H W"],
+    phase: str = "train",
+    compressed: bool = False,
 ) -> tuple[Path, Path]:
     """Write a picture (linear RGB) and labels (0 to 255) where `pairs` finds them, each whole or not at all; returns the paths.
 
+    Labels go to NAME.npy, which Z-GAN's readers know; `compressed`, to NAME.npz, a hundredth of the bytes.
     Raises InputError for labels that are no whole numbers from 0 to 255 with three axes, and for what `write_image` refuses.
     """
     labels = torch.as_tensor(labels).detach().cpu()
@@ -475,7 +491,197 @@ def write_pair(
     picture = folder / "ColorImages" / f"{name}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     write_image(picture, image)
-    path = folder / "FruxelModels" / f"{name}.npy"
+    path = folder / "FruxelModels" / f"{name}{'.npz' if compressed else '.npy'}"
+    volume = labels.permute(1, 2, 0).to(torch.uint8).contiguous().numpy()
     with atomic_path(path) as temporary:
-        np.save(temporary, labels.permute(1, 2, 0).to(torch.uint8).contiguous().numpy())
+        np.savez_compressed(temporary, labels=volume) if compressed else np.save(temporary, volume)
     return picture, path
+
+
+# Files: pictures with boxes, in the tables of nuScenes (Caesar et al. 2020)
+
+NUSCENES = {  # category of nuScenes, or the beginning of one, and class here; the last three are not in nuScenes
+    "human.pedestrian": "person", "vehicle.car": "car", "vehicle.truck": "truck", "vehicle.bus": "bus", "vehicle.bicycle": "bicycle",
+    "vehicle.van": "van", "static_object.building": "building", "static_object.tree": "tree",
+}  # fmt: skip
+_TURN = torch.tensor([[0, 0, 1], [1, 0, 0], [0, 1, 0]], dtype=torch.float64)  # our left, up, front to their front, left, up
+
+
+class Sample(NamedTuple):
+    """A picture with its camera and the boxes of what it shows."""
+
+    image: Path
+    camera: Camera  # its world is that of the file, z up, metres
+    instances: Instances
+
+
+def _rows(folder: Path, name: str, columns: Sequence[str]) -> list[dict]:
+    """The rows of one table, each known to have these columns."""
+    path = folder / f"{name}.json"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a table of nuScenes ({str(error)[:80]}); fetch it again") from error
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: holds no list of rows; fetch it again")
+    for n, row in enumerate(rows):
+        if missing := [c for c in columns if not isinstance(row, dict) or c not in row]:
+            raise InputError(f"{path}: row {n} has no {missing[0]!r}; fetch it again")
+    return rows
+
+
+def _numbers(path: str, value, *shape: int) -> Tensor:
+    try:
+        found = torch.tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        found = torch.empty(0)
+    if tuple(found.shape) != shape or not bool(found.isfinite().all()):
+        raise InputError(f"{path} is {str(value)[:60]}; it must be finite numbers of shape {shape}")
+    return found
+
+
+def _rigid(table: str, row: dict) -> Tensor:
+    """Rotation (a quaternion wxyz) and translation of a row as 4 x 4."""
+    q = _numbers(f"rotation of {table} {row['token']}", row["rotation"], 4)
+    if not float(q.norm()) > 1e-6:
+        raise InputError(f"rotation of {table} {row['token']} is zero; give a unit quaternion (w, x, y, z)")
+    t = _numbers(f"translation of {table} {row['token']}", row["translation"], 3)
+    return poses.pose(poses.rotation_from_quaternion(q / q.norm()), t)
+
+
+def read_nuscenes(folder: str | Path, channel: str = "CAM_FRONT") -> list[Sample]:
+    """The key frames of one camera with the boxes of their classes, from a folder with the JSON tables of nuScenes.
+
+    The tables are in `folder`/v1.0-*, or in `folder` itself. Categories that are no class here (`NUSCENES`) are left out; boxes
+    behind the camera are kept. Pictures are not opened. Raises InputError for tables that are missing, damaged or do not fit
+    together, and for another channel.
+    """
+    folder = Path(folder)
+    tables = next((p.parent for p in sorted(folder.glob("v1.0-*/sample_data.json"))), folder)
+    sensors = {r["token"]: r["channel"] for r in _rows(tables, "sensor", ("token", "channel"))}
+    if channel not in sensors.values():
+        raise InputError(f"channel {channel!r} is not in {tables / 'sensor.json'}{nearest(channel, sensors.values())}")
+    mounted = ("token", "sensor_token", "translation", "rotation", "camera_intrinsic")
+    calibrations = {r["token"]: r for r in _rows(tables, "calibrated_sensor", mounted)}
+    egos = {r["token"]: r for r in _rows(tables, "ego_pose", ("token", "translation", "rotation"))}
+    boxes = _boxes(tables)
+    columns = ("sample_token", "ego_pose_token", "calibrated_sensor_token", "filename", "width", "height", "is_key_frame")
+    found = []
+    for row in _rows(tables, "sample_data", columns):
+        try:
+            ego, mount = egos[row["ego_pose_token"]], calibrations[row["calibrated_sensor_token"]]
+            shown = row["is_key_frame"] and sensors[mount["sensor_token"]] == channel
+        except KeyError as error:
+            raise InputError(f"{tables / 'sample_data.json'}: names {error}, which is in no table; fetch the tables again") from error
+        if shown:
+            found.append(_sample(folder, row, ego, mount, boxes.get(row["sample_token"], [])))
+    return found
+
+
+def _boxes(tables: Path) -> dict[str, list[tuple[Tensor, Tensor, int]]]:
+    """Of each sample pose (world from object), extents and class of its boxes, in our axes."""
+    names = {r["token"]: r["name"] for r in _rows(tables, "category", ("token", "name"))}
+    owners = {r["token"]: r["category_token"] for r in _rows(tables, "instance", ("token", "category_token"))}
+    boxes = {}
+    for row in _rows(tables, "sample_annotation", ("token", "sample_token", "instance_token", "translation", "rotation", "size")):
+        try:
+            name = names[owners[row["instance_token"]]]
+        except KeyError as error:
+            raise InputError(f"{tables / 'sample_annotation.json'}: names {error}, which is in no table; fetch the tables again") from error
+        known = next((c for prefix, c in NUSCENES.items() if name == prefix or name.startswith(prefix + ".")), None)
+        if known is None:
+            continue
+        pose = _rigid("sample_annotation", row)
+        pose[:3, :3] = pose[:3, :3] @ _TURN
+        width, length, height = _numbers(f"size of sample_annotation {row['token']}", row["size"], 3)
+        boxes.setdefault(row["sample_token"], []).append((pose, torch.stack([width, height, length]), CLASSES.index(known)))
+    return boxes
+
+
+def _sample(folder: Path, row: dict, ego: dict, mount: dict, boxes: list) -> Sample:
+    name = Path(str(row["filename"]))
+    if name.is_absolute() or ".." in name.parts:
+        raise InputError(f"sample_data has the file name {str(name)!r}, which leaves the folder; it is not used")
+    K = _numbers(f"camera_intrinsic of calibrated_sensor {mount['token']}", mount["camera_intrinsic"], 3, 3)
+    camera = poses.inverse(_rigid("ego_pose", ego) @ _rigid("calibrated_sensor", mount))
+    boxed = (torch.zeros(0, 4, 4, dtype=torch.float64), torch.zeros(0, 3, dtype=torch.float64), torch.zeros(0, dtype=torch.int64))
+    if boxes:
+        placed, sizes, labels = zip(*boxes)
+        boxed = (torch.stack(placed), torch.stack(sizes), torch.tensor(labels))
+    placed = (camera @ boxed[0]).float()
+    found = Instances(placed[:, :3, 3], placed[:, :3, :3], boxed[1].float(), boxed[2])
+    return Sample(folder / name, Camera(K, camera, (int(row["height"]), int(row["width"]))), found)
+
+
+def write_nuscenes(
+    folder: str | Path,
+    names: Sequence[str],  # file names of the pictures, relative to the folder, with their suffix
+    cameras: Sequence[Camera],  # their worlds are y up
+    boxes: Sequence[Instances],  # in the cameras' frames
+) -> list[Path]:
+    """Write the tables that `read_nuscenes` and nuScenes' own devkit read, to `folder`/v1.0-streets; returns their paths.
+
+    All pictures are key frames of one scene, seen by CAM_FRONT; the world turns to z up (x, y, z of a street become z, x, y).
+    Each table is written whole or not at all. Raises InputError for lists that do not fit.
+    """
+    if not len(names) == len(cameras) == len(boxes) or not names:
+        raise InputError(f"there are {len(names)} names, {len(cameras)} cameras and {len(boxes)} boxes; give one each, at least one")
+    sights = list(dict.fromkeys((tuple(c.K.double().flatten().tolist()), c.size) for c in cameras))
+    tables = _fixed_tables(sights, names)
+    for n, (name, camera, found) in enumerate(zip(names, cameras, boxes)):
+        world = poses.inverse(camera.cam_from_world.double())
+        turned = torch.eye(4, dtype=torch.float64)
+        turned[:3, :3] = _TURN
+        world = turned @ world
+        tables["ego_pose"].append({"token": f"ego{n:06d}", "timestamp": n, **_placed(world)})
+        sight = sights.index((tuple(camera.K.double().flatten().tolist()), camera.size))
+        tables["sample_data"].append(_picture_row(n, str(name), sight, camera.size))
+        for k, (center, rotation, size, label) in enumerate(zip(*(x.cpu() for x in found))):
+            pose = world @ poses.pose(rotation.double(), center.double())
+            pose[:3, :3] = pose[:3, :3] @ _TURN.T
+            width, height, length = size.double().tolist()
+            token = f"box{n:06d}-{k:03d}"
+            tables["instance"].append(_instance_row(token, CLASSES[int(label)]))
+            links = {"sample_token": f"sample{n:06d}", "instance_token": token, "visibility_token": "", "attribute_tokens": []}
+            counts = {"prev": "", "next": "", "num_lidar_pts": 0, "num_radar_pts": 0}
+            tables["sample_annotation"].append({"token": token, **links, **_placed(pose), "size": [width, length, height], **counts})
+    written = [Path(folder) / "v1.0-streets" / f"{name}.json" for name in tables]
+    for path, rows in zip(written, tables.values()):
+        write_text(path, json.dumps(rows, allow_nan=False) + "\n")
+    return written
+
+
+def _placed(T: Tensor) -> dict:
+    return {"translation": T[:3, 3].tolist(), "rotation": poses.quaternion_from_rotation(T[:3, :3]).tolist()}
+
+
+def _fixed_tables(sights: list[tuple], names: Sequence[str]) -> dict[str, list[dict]]:
+    """The tables, with what does not depend on the boxes."""
+    ends = {"first_sample_token": "sample000000", "last_sample_token": f"sample{len(names) - 1:06d}"}
+    mounts = [
+        {"token": f"mount{n}", "sensor_token": "front", **_placed(torch.eye(4, dtype=torch.float64)),
+         "camera_intrinsic": torch.tensor(K, dtype=torch.float64).view(3, 3).tolist()}
+        for n, (K, _) in enumerate(sights)
+    ]  # fmt: skip
+    links = [(f"sample{n - 1:06d}" if n else "", f"sample{n + 1:06d}" if n + 1 < len(names) else "") for n in range(len(names))]
+    samples = [{"token": f"sample{n:06d}", "timestamp": n, "scene_token": "scene", "prev": a, "next": b} for n, (a, b) in enumerate(links)]
+    return {
+        "category": [{"token": c, "name": name, "description": ""} for name, c in NUSCENES.items()],
+        "sensor": [{"token": "front", "channel": "CAM_FRONT", "modality": "camera"}],
+        "calibrated_sensor": mounts,
+        "scene": [{"token": "scene", "log_token": "log", "name": "streets", "description": "", "nbr_samples": len(names), **ends}],
+        "log": [{"token": "log", "logfile": "", "vehicle": "", "date_captured": "", "location": ""}],
+        "map": [], "attribute": [], "visibility": [],
+        "sample": samples, "ego_pose": [], "sample_data": [], "instance": [], "sample_annotation": [],
+    }  # fmt: skip
+
+
+def _picture_row(n: int, name: str, sight: int, size: tuple[int, int]) -> dict:
+    tokens = {"sample_token": f"sample{n:06d}", "ego_pose_token": f"ego{n:06d}", "calibrated_sensor_token": f"mount{sight}"}
+    file = {"filename": name, "fileformat": Path(name).suffix.lstrip("."), "height": size[0], "width": size[1]}
+    return {"token": f"picture{n:06d}", **tokens, **file, "timestamp": n, "is_key_frame": True, "prev": "", "next": ""}
+
+
+def _instance_row(token: str, name: str) -> dict:
+    ends = {"first_annotation_token": token, "last_annotation_token": token}
+    return {"token": token, "category_token": name, "nbr_annotations": 1, **ends}

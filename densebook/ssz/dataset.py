@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,15 +25,18 @@ from ..core.seeds import generator as seeded
 from ..data import images as pictures
 from ..data import registry, streets, toy
 from ..data.streets import CLASSES, Instances, Street, instances
+from ..geometry.mesh_common import linear
 from ..geometry.sphere_tracing import to_srgb
 from ..render.differentiable import render
 from ..render.rasterizer import rasterize
 from ..render.shading import Environment
-from .fruxels import Frustum, voxelize
+from .fruxels import Frustum, iou, voxelize
 
 # %% auto #0
-__all__ = ['MAPS', 'KINDS', 'SPLITS', 'Examples', 'exposed', 'make_lights', 'turned', 'picture', 'make_example', 'join_examples',
-           'make_street', 'make_examples', 'numbered_example']
+__all__ = ['MAPS', 'KINDS', 'SPLITS', 'FRUSTUM', 'BOXES', 'Examples', 'exposed', 'make_lights', 'turned', 'picture',
+           'make_example', 'join_examples', 'make_street', 'make_examples', 'numbered_example', 'class_counts', 'prior',
+           'best_constant', 'write_examples', 'read_boxes', 'read_examples', 'edges', 'edge_agreement', 'EdgesToImage',
+           'PatchDiscriminator', 'train_realism', 'restyle']
 
 # %% ../../nbs/ssz/53_dataset.ipynb #9bea02f6
 class Examples(NamedTuple):
@@ -153,3 +158,244 @@ def numbered_example(number: int, frustum: Frustum, kind: str, split: str, light
     which, turn, strength = torch.rand(3, generator=generator).tolist()
     light = lights[min(int(which * len(lights)), len(lights) - 1)]
     return make_example(street, frustum, turned(light, turn, 0.67 + 0.66 * strength))
+
+# %% ../../nbs/ssz/53_dataset.ipynb #2555ef77
+def class_counts(labels: Int[Tensor, "*batch"], classes: int = len(CLASSES)) -> Int[Tensor, "classes"]:
+    """How many cells each class has; raises InputError for labels that are no classes."""
+    low, high = (int(n) for n in labels.aminmax())
+    if low < 0 or high >= classes:
+        raise InputError(f"labels run from {low} to {high}; {classes} classes run from 0 to {classes - 1}")
+    return torch.bincount(labels.reshape(-1).long(), minlength=classes)
+
+
+def prior(labels: Int[Tensor, "B D H W"], classes: int = len(CLASSES), power: float = 0.0) -> Int[Tensor, "D H W"]:
+    """The same answer for every picture: in each cell the class seen there most often, counts divided by the class's own to `power`.
+
+    0 is the plain majority of each cell, which never names rare classes; 1 asks where each class is, not how often. Memory: 12 bytes
+    a cell of one model, and a model's booleans of all.
+    """
+    total = class_counts(labels, classes).double()
+    best = torch.full(labels.shape[1:], -1.0, device=labels.device)
+    answer = torch.zeros(labels.shape[1:], dtype=torch.int64, device=labels.device)
+    for n in range(classes):
+        if total[n] == 0:
+            continue
+        score = (labels == n).sum(dim=0) / float(total[n]) ** power
+        answer = torch.where(score > best, n, answer)
+        best = torch.maximum(best, score.to(best))
+    return answer
+
+
+def best_constant(labels: Int[Tensor, "B D H W"], classes: int = len(CLASSES), steps: int = 11) -> tuple[Int[Tensor, "D H W"], float]:
+    """The `prior` whose mean IoU over classes but air is highest on these labels, of `steps` powers from 0 to 1, and that power."""
+    powers = torch.linspace(0, 1, steps).tolist()
+    means = [float(iou(prior(labels, classes, p).expand(labels.shape), labels, classes)[1:].nanmean()) for p in powers]
+    power = powers[means.index(max(means))]
+    return prior(labels, classes, power), power
+
+# %% ../../nbs/ssz/53_dataset.ipynb #039989bc
+def write_examples(
+    folder: str | Path, examples: Examples, frustum: Frustum, phase: str = "train", start: int = 0, compressed: bool = True
+) -> list[Path]:
+    """Write examples, numbered from `start`, and the frustum; returns the paths, each written whole or not at all.
+
+    In folder/phase: ColorImages/N.png, FruxelModels/N.npz (or, not compressed, N.npy), Depths/N.npz, Boxes/N.json; beside the phases
+    frustum.json. Pictures are rounded to 8 bits. Raises InputError where the folder has another frustum, and for labels that do not fit.
+    """
+    folder = Path(folder)
+    if tuple(examples.labels.shape[1:]) != frustum.shape:
+        raise InputError(f"examples have labels of shape {tuple(examples.labels.shape[1:])}, the frustum {frustum.shape}; make both alike")
+    if (folder / "frustum.json").is_file() and _read_frustum(folder) != frustum:
+        raise InputError(f"{folder} holds examples of another frustum, {_read_frustum(folder)}; choose another folder")
+    written = [folder / "frustum.json"]
+    write_json(written[0], {name: getattr(frustum, name) for name in FRUSTUM})
+    for n, (image, labels, boxes, depth) in enumerate(zip(*examples), start):
+        name = f"{n:06d}"
+        light = torch.from_numpy(linear(image.permute(1, 2, 0).double().cpu().numpy()))
+        written += streets.write_pair(folder, name, light, labels, phase, compressed)
+        written += [folder / phase / "Depths" / f"{name}.npz", folder / phase / "Boxes" / f"{name}.json"]
+        with atomic_path(written[-2]) as temporary:
+            np.savez_compressed(temporary, depth=depth.cpu().numpy())
+        write_json(written[-1], {name: value.tolist() for name, value in boxes._asdict().items()})
+    return written
+
+# %% ../../nbs/ssz/53_dataset.ipynb #fd427283
+FRUSTUM = ("near", "far", "depth", "fov", "size")
+BOXES = {"centers": (3,), "rotations": (3, 3), "sizes": (3,), "labels": ()}
+
+
+def _json(path: Path, names: Sequence[str]) -> dict:
+    """The values of a JSON file under these names."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: found[name] for name in names}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"{type(error).__name__}: {str(error)[:80]}"
+        raise InputError(f"{path}: cannot be read ({what}); write it with write_examples") from error
+
+
+def _read_frustum(folder: Path) -> Frustum:
+    values = _json(folder / "frustum.json", FRUSTUM)
+    return Frustum(**{**values, "size": tuple(values["size"])})
+
+
+def read_boxes(path: str | Path) -> Instances:
+    """The boxes of one example; raises InputError for a file that is none."""
+    values = _json(Path(path), BOXES)
+    try:
+        found = {name: torch.tensor(value, dtype=torch.int64 if name == "labels" else torch.float32) for name, value in values.items()}
+        boxes = Instances(**{name: value.view(-1, *BOXES[name]) for name, value in found.items()})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: holds no boxes ({str(error)[:80]}); write it with write_examples") from error
+    if len({len(value) for value in boxes}) > 1:
+        raise InputError(f"{path}: has {[len(value) for value in boxes]} centers, rotations, sizes and labels; give one each")
+    return boxes
+
+
+def read_examples(folder: str | Path, phase: str = "train", only: slice = slice(None)) -> tuple[Examples, Frustum]:
+    """The examples of one phase, or a slice of them in the order of their names, and their frustum; nothing is unpickled.
+
+    Raises InputError, naming the file, for what is missing, damaged, or does not fit the frustum.
+    """
+    folder = Path(folder)
+    frustum = _read_frustum(folder)
+    chosen = streets.pairs(folder, phase)[only]
+    if not chosen:
+        raise InputError(f"{folder / phase}: the slice {only} chooses none of its examples")
+    return join_examples([_read_example(image, model, frustum) for image, model in chosen]), frustum
+
+
+def _read_example(image: Path, model: Path, frustum: Frustum) -> Examples:
+    color, labels = streets.read_pair(image, model)
+    place = image.parent.parent
+    path = place / "Depths" / f"{image.stem}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            depth = torch.from_numpy(file["depth"].astype(np.float32, casting="same_kind"))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read as depth ({type(error).__name__}: {str(error)[:80]}); write it again") from error
+    found = {"picture": color.shape[:2], "labels": labels.shape[1:], "depth": depth.shape}
+    for name, size in found.items():
+        if tuple(size) != frustum.size or len(labels) != frustum.depth:
+            raise InputError(f"{image.stem} in {place}: its {name} has size {tuple(size)}, the frustum {frustum.shape}; write it again")
+    boxes = read_boxes(place / "Boxes" / f"{image.stem}.json")
+    return Examples(to_srgb(color).permute(2, 0, 1)[None], labels[None].to(torch.uint8), [boxes], depth[None])
+
+# %% ../../nbs/ssz/53_dataset.ipynb #3761ee3e
+def edges(
+    images: Float[Tensor, "B 3 H W"],  # sRGB in [0, 1]
+    sigma: float = 0.7,  # of the Gaussian before it, pixels
+    low: float = 0.03,  # slopes (of luma, a pixel) from here on continue an edge
+    high: float = 0.09,  # and from here on begin one
+) -> Float[Tensor, "B 1 H W"]:
+    """Canny's edges of the pictures' luma: 1 on an edge, 0 elsewhere (scikit-image, on the CPU; no gradient). Canny 1986."""
+    from skimage.feature import canny
+
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise InputError(f"images have shape {tuple(images.shape)}; give (B, 3, H, W), sRGB in [0, 1]")
+    luma = (images.detach() * images.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1).cpu().double().numpy()
+    found = [canny(picture, sigma=sigma, low_threshold=low, high_threshold=high) for picture in luma]
+    return torch.from_numpy(np.stack(found)).to(images)[:, None]
+
+
+def edge_agreement(one: Float[Tensor, "B 1 H W"], other: Float[Tensor, "B 1 H W"]) -> float:
+    """F-score of two edge maps: the share of either's edge pixels that has one of the other's within a pixel, as harmonic mean."""
+    near_one, near_other = (F.max_pool2d(x, 3, stride=1, padding=1) for x in (one, other))
+    precision, recall = (other * near_one).sum() / other.sum().clamp_min(1), (one * near_other).sum() / one.sum().clamp_min(1)
+    return float(2 * precision * recall / (precision + recall).clamp_min(1e-9))
+
+# %% ../../nbs/ssz/53_dataset.ipynb #51dbe7f8
+def _down(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, out, 4, 2, 1, bias=False), nn.InstanceNorm2d(out, affine=True), nn.LeakyReLU(0.2))
+
+
+def _up(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.ConvTranspose2d(channels, out, 4, 2, 1, bias=False), nn.InstanceNorm2d(out, affine=True), nn.ReLU())
+
+
+class EdgesToImage(nn.Module):
+    """pix2pix's U-net, small: edges (B, 1, H, W) to sRGB (B, 3, H, W); each level halves the picture and doubles the channels.
+
+    Sides must be multiples of 2^levels. Isola et al. 2017, Section 3.2.
+    """
+
+    def __init__(self, width: int = 24, levels: int = 4):
+        super().__init__()
+        widths = [width * 2 ** min(n, 3) for n in range(levels)]
+        self.levels = levels
+        self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.LeakyReLU(0.2))
+        self.downs = nn.ModuleList(_down(a, b) for a, b in zip([width, *widths], widths))
+        self.ups = nn.ModuleList(_up((2 if n < levels - 1 else 1) * widths[n], widths[max(n - 1, 0)]) for n in reversed(range(levels)))
+        self.head = nn.Conv2d(2 * width, 3, 3, padding=1)
+
+    def forward(self, edges: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 3 H W"]:
+        if edges.ndim != 4 or edges.shape[1] != 1 or any(n % 2**self.levels for n in edges.shape[2:]):
+            raise InputError(f"edges have shape {tuple(edges.shape)}; give (B, 1, H, W) with sides that {2**self.levels} divides")
+        x, kept = self.stem(edges), []
+        for down in self.downs:
+            kept.append(x)
+            x = down(x)
+        for n, up in enumerate(self.ups):
+            x = torch.cat([up(x), kept[-1 - n]], dim=1)
+        return torch.sigmoid(self.head(x))
+
+# %% ../../nbs/ssz/53_dataset.ipynb #870e6ba6
+class PatchDiscriminator(nn.Module):
+    """Logits (B, 1, h, w): whether overlapping patches of a picture, given its edges, are real. Isola et al. 2017, Section 3.3."""
+
+    def __init__(self, width: int = 24):
+        super().__init__()
+        first = nn.Sequential(nn.Conv2d(4, width, 4, 2, 1), nn.LeakyReLU(0.2))
+        self.net = nn.Sequential(first, _down(width, 2 * width), nn.Conv2d(2 * width, 1, 4, 1, 1))
+
+    def forward(self, edges: Float[Tensor, "B 1 H W"], images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 h w"]:
+        return self.net(torch.cat([edges, 2 * images - 1], dim=1))
+
+
+def train_realism(
+    images: Float[Tensor, "B 3 H W"],  # what pictures should look like, sRGB; no labels are needed
+    steps: int,
+    generator: torch.Generator,  # on the CPU; draws weights and batches
+    width: int = 24,
+    batch: int = 8,
+    adversarial: float = 1.0,  # weight of the discriminator's word; 0: absolute differences only
+    rate: float = 2e-4,  # of Adam with betas (0.5, 0.999), as in the paper
+) -> tuple[EdgesToImage, list[tuple[float, float]]]:
+    """pix2pix, from the edges of pictures to the pictures: the net, and of each step the L1 distance and the discriminator's loss.
+
+    L = adversarial * GAN + 100 * L1 (their Eq. 4, not saturating). Memory: some 60 width bytes a pixel of a batch.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**40, (), generator=generator)))
+        net, judge = EdgesToImage(width).to(images.device), PatchDiscriminator(width).to(images.device)
+    lines, history = edges(images), []
+    fit, learn = (torch.optim.Adam(m.parameters(), lr=rate, betas=(0.5, 0.999)) for m in (net, judge))
+    for _ in range(steps):
+        chosen = torch.randint(len(images), (batch,), generator=generator).to(images.device)
+        condition, real = lines[chosen], images[chosen]
+        if bool(torch.rand((), generator=generator) < 0.5):
+            condition, real = condition.flip(3), real.flip(3)
+        history.append(_realism_step(net, judge, fit, learn, condition, real, adversarial))
+    return net.eval(), history
+
+
+def _realism_step(net, judge, fit, learn, condition: Tensor, real: Tensor, adversarial: float) -> tuple[float, float]:
+    """One step of both players."""
+    fake, loss = net(condition), torch.zeros(())
+    if adversarial:
+        loss = (F.softplus(-judge(condition, real)).mean() + F.softplus(judge(condition, fake.detach())).mean()) / 2
+        learn.zero_grad()
+        loss.backward()
+        learn.step()
+    distance = (fake - real).abs().mean()
+    total = 100 * distance + (adversarial * F.softplus(-judge(condition, fake)).mean() if adversarial else 0)
+    fit.zero_grad()
+    total.backward()
+    fit.step()
+    return float(distance), float(loss)
+
+
+@torch.no_grad()
+def restyle(net: EdgesToImage, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    """Pictures of the same edges in the look that the net has learnt; whatever lies behind them keeps its labels."""
+    return net(edges(images))
