@@ -24,7 +24,7 @@ from .networks import Encoding, PhorhumNet
 __all__ = ['WEIGHTS', 'g1_weight', 'geometry_loss', 'sign_loss', 'eikonal_loss', 'albedo_loss', 'rendering_loss',
            'predicted_shading_loss', 'true_shading_loss', 'VGG', 'perceptual_loss', 'patch_pixels', 'pixel_rays',
            'at_pixels', 'PatchHits', 'trace_patch', 'hit_points', 'PatchTruth', 'to_linear', 'patch_truth',
-           'field_gradient', 'point_losses', 'patch_losses', 'subsample', 'total_loss']
+           'seen_samples', 'field_gradient', 'point_losses', 'patch_losses', 'subsample', 'total_loss']
 
 # %% ../../nbs/phorhum/61_losses.ipynb #7c500d95
 WEIGHTS = {
@@ -41,7 +41,7 @@ WEIGHTS = {
     "vgg": 1.0,  # perceptual, on patches (thesis)
     "m": 0.2,  # outline of the patch (not in the thesis; as "l")
 }
-_PATCH = ("r", "c", "s", "vgg", "m")  # those that need rays
+_PATCH = ("r", "c", "vgg", "m")  # those that need rays
 
 # %% ../../nbs/phorhum/61_losses.ipynb #78bdcad5
 def g1_weight(
@@ -329,7 +329,6 @@ class PatchTruth(NamedTuple):
     mask: Bool[Tensor, "B R"]  # the ray meets the head
     front_albedo: Float[Tensor, "B R 3"]  # linear RGB
     back_albedo: Float[Tensor, "B R 3"]
-    normals: Float[Tensor, "B R 3"]  # unit, at the front
 
 # %% ../../nbs/phorhum/61_losses.ipynb #7ba1cced
 def to_linear(srgb: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -337,33 +336,45 @@ def to_linear(srgb: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
 
 # %% ../../nbs/phorhum/61_losses.ipynb #338cf636
-def _along_rays(values: Tensor, score: Tensor, many: int = 4) -> Float[Tensor, "B R 3"]:
-    """Mean of the values (B, P, 3) of the `many` samples of least score (B, R, P) metres, weighted by 1 / score^2."""
-    least, index = score.topk(min(many, score.shape[-1]), dim=-1, largest=False)
-    weight = 1 / (least.square() + 1e-6)
-    weight = weight / weight.sum(-1, keepdim=True)
-    heads = torch.arange(len(values), device=values.device)[:, None, None]
-    return (values[heads, index] * weight[..., None]).sum(-2)
-
-
 @torch.no_grad()
 def patch_truth(batch: HeadSet, pixels: Float[Tensor, "B R 2"]) -> PatchTruth:
-    """The truth for rays: pixel, mask and front albedo from the pictures, normals and the back's albedo from the surface samples.
+    """The truth for rays: pixel, mask and front albedo from the pictures, the back's albedo from the surface samples.
 
-    The samples beside the ray that face the camera (front) or away from it (back) are averaged, of several layers the outermost.
+    Of the samples that face away from the camera the four nearest to the ray count, weighted by 1 / distance^2; of several layers the
+    outermost.
     Memory: about 20 B R P bytes.
     """
     origins, rays = pixel_rays(batch.K, batch.cam_from_world, pixels)
     away = batch.surface - origins[:, :1]
     along = rays @ away.mT
     beside = (away.square().sum(-1)[:, None] - along.square()).clamp_min(0).sqrt()
+    depth = 0.1 * (along.amax(-1, keepdim=True) - along)
     facing = ((batch.normals * away).sum(-1) < 0)[:, None]
-    depth = 0.1 * (along - along.amin(-1, keepdim=True))
-    front = _along_rays(batch.normals, (beside + depth).masked_fill(~facing, 1e3))
-    back = _along_rays(batch.albedo, (beside + depth.amax(-1, keepdim=True) - depth).masked_fill(facing, 1e3))
-    pictures = torch.cat([batch.images, batch.albedo_images, batch.masks[:, None]], dim=1)
-    seen = at_pixels(pictures, pixels)
-    return PatchTruth(to_linear(seen[..., :3]), seen[..., 6] > 0.5, seen[..., 3:6], back, F.normalize(front, dim=-1))
+    score, index = (beside + depth).masked_fill(facing, 1e3).topk(min(4, along.shape[-1]), dim=-1, largest=False)
+    weight = F.normalize(1 / (score.square() + 1e-6), p=1, dim=-1)[..., None]
+    heads = torch.arange(len(pixels), device=pixels.device)[:, None, None]
+    seen = at_pixels(torch.cat([batch.images, batch.albedo_images, batch.masks[:, None]], dim=1), pixels)
+    return PatchTruth(to_linear(seen[..., :3]), seen[..., 6] > 0.5, seen[..., 3:6], (batch.albedo[heads, index] * weight).sum(-2))
+
+# %% ../../nbs/phorhum/61_losses.ipynb #9e4b435a
+@torch.no_grad()
+def seen_samples(
+    batch: HeadSet,
+    least: float = 0.2,  # cosine between normal and ray: what is seen at a grazing angle is left out
+) -> tuple[Float[Tensor, "B P 2"], Bool[Tensor, "B P"]]:
+    """The pixels of the surface samples, and which of them face the camera within the mask: rays whose true normal is known.
+
+    A few of a hundred are hidden by another part of the head (behind a nose or an ear); nothing here looks for that.
+    """
+    local = batch.surface @ batch.cam_from_world[:, :3, :3].mT + batch.cam_from_world[:, None, :3, 3]
+    plane = local / local[..., 2:].clamp_min(1e-3)
+    pixels = (plane @ batch.K.mT)[..., :2]
+    size = pixels.new_tensor(batch.masks.shape[:0:-1])
+    within = ((pixels >= 0) & (pixels < size)).all(-1)
+    pixels = torch.minimum(pixels.clamp_min(0), size - 0.5)
+    center = -batch.cam_from_world[:, None, :3, 3] @ batch.cam_from_world[:, :3, :3]
+    cosine = (F.normalize(center - batch.surface, dim=-1) * batch.normals).sum(-1)
+    return pixels, within & (cosine > least) & (at_pixels(batch.masks[:, None], pixels)[..., 0] > 0.5)
 
 # %% ../../nbs/phorhum/61_losses.ipynb #39b772c5
 def field_gradient(
@@ -394,9 +405,10 @@ def point_losses(
     weights: Mapping[str, float] = WEIGHTS,
     eikonal: int = 64,  # points around the surface whose gradient is asked for, a head
 ) -> dict[str, Tensor]:
-    """The losses at points, not yet weighted but for g1, g2, a1 and a2: "g", "e", "l" and "a".
+    """The losses at points, not yet weighted but for g1, g2, a1 and a2: "g", "e", "l", "a" and "s".
 
-    Second derivatives are needed on the surface and at the first `eikonal` of the points around it only, which halves the cost.
+    True normals are known at the surface samples, so "s" looks at the pixels that those are seen in. Second derivatives are needed on
+    the surface and at the first `eikonal` of the points around it only, which halves the cost.
     """
     view = encoding, batch.K, batch.cam_from_world
     P, few = batch.surface.shape[1], min(eikonal, batch.points.shape[1])
@@ -411,6 +423,10 @@ def point_losses(
     }
     if weights["a"]:
         parts["a"] = albedo_loss(albedo[:, :P], batch.albedo, colors, batch.point_albedo, weights["a1"], weights["a2"])
+    if weights["s"]:
+        pixels, seen = seen_samples(batch)
+        truth = at_pixels(torch.cat([batch.albedo_images, to_linear(batch.images)], dim=1), pixels)
+        parts["s"] = true_shading_loss(truth[..., :3], net.shading_net(batch.normals, encoding.code), truth[..., 3:], seen)
     return parts
 
 # %% ../../nbs/phorhum/61_losses.ipynb #34647c33
@@ -423,7 +439,7 @@ def patch_losses(
     weights: Mapping[str, float] = WEIGHTS,
     features: Callable[[Tensor], list[Tensor]] | None = None,  # for the perceptual loss; None: without it
 ) -> dict[str, Tensor]:
-    """The losses along rays, not weighted: "r", "c", "s", "m" and, on square patches with `features`, "vgg"; and "hits", the share of rays.
+    """The losses along rays, not weighted: "r", "c", "m" and, on square patches with `features`, "vgg"; and "hits", the share of rays.
 
     Rays count for colour where they meet both the true and the predicted head. Losses of weight zero are left out, and nothing is
     computed for them. Memory: that of `field_gradient` for 4 R points a head.
@@ -433,8 +449,6 @@ def patch_losses(
     R, mask, parts = pixels.shape[1], truth.mask & hits.mask, {"hits": hits.mask.float().mean()}
     if weights["m"]:
         parts["m"] = sign_loss(net.field(*view, hits.lowest)[0], ~truth.mask, k)
-    if weights["s"]:
-        parts["s"] = true_shading_loss(truth.front_albedo, net.shading_net(truth.normals, encoding.code), truth.pixels, mask=truth.mask)
     vgg = features is not None and bool(weights["vgg"])
     if not (weights["r"] or weights["c"] or vgg):
         return parts
@@ -517,5 +531,5 @@ def total_loss(
     if patch and any(weights[n] for n in _PATCH):
         pixels = patch_pixels(batch.masks, patch, generator)
         parts |= patch_losses(net, encoding, batch, pixels, k, weights, features)
-    total = parts["g"] + sum(weights[n] * v for n, v in parts.items() if n in ("e", "l", "a", *_PATCH))
+    total = parts["g"] + sum(weights[n] * v for n, v in parts.items() if n in ("e", "l", "a", "s", *_PATCH))
     return total, {name: value.detach() for name, value in parts.items()}
