@@ -33,10 +33,10 @@ from ..render.shading import Environment
 from .fruxels import Frustum, iou, voxelize
 
 # %% auto #0
-__all__ = ['MAPS', 'KINDS', 'SPLITS', 'FRUSTUM', 'BOXES', 'Examples', 'exposed', 'make_lights', 'turned', 'picture',
+__all__ = ['MAPS', 'KINDS', 'SPLITS', 'FRUSTUM', 'BOXES', 'Examples', 'exposed', 'make_lights', 'turned', 'draw_light', 'picture',
            'make_example', 'join_examples', 'make_street', 'make_examples', 'numbered_example', 'class_counts', 'prior',
-           'best_constant', 'write_examples', 'read_boxes', 'read_examples', 'edges', 'edge_agreement', 'EdgesToImage',
-           'PatchDiscriminator', 'train_realism', 'restyle']
+           'best_constant', 'write_examples', 'read_boxes', 'read_examples', 'edges', 'edge_agreement', 'conditions',
+           'EdgesToImage', 'PatchDiscriminator', 'train_realism', 'restyle']
 
 # %% ../../nbs/ssz/53_dataset.ipynb #9bea02f6
 class Examples(NamedTuple):
@@ -76,6 +76,14 @@ def make_lights(kind: str = "toy") -> tuple[Environment, ...]:
 def turned(light: Environment, turn: float, strength: float = 1.0) -> Environment:
     """The light turned about the vertical by `turn` of a whole turn (to the nearest column), and made stronger."""
     return Environment(light.map.roll(round(turn * light.map.shape[1]), dims=1), light.strength * strength)
+
+
+def draw_light(lights: Sequence[Environment], generator: torch.Generator) -> Environment:
+    """One of the lights, turned anyhow, its strength varied by a third either way; raises InputError where there is none."""
+    if not lights:
+        raise InputError("lights is empty; give at least one Environment, or None for `make_lights`")
+    which, turn, strength = torch.rand(3, generator=generator).tolist()
+    return turned(lights[min(int(which * len(lights)), len(lights) - 1)], turn, 0.67 + 0.66 * strength)
 
 # %% ../../nbs/ssz/53_dataset.ipynb #2ab8471c
 def picture(street: Street, light: Environment, over: int = 2) -> Float[Tensor, "3 H W"]:
@@ -153,11 +161,9 @@ def make_examples(
 
 
 def numbered_example(number: int, frustum: Frustum, kind: str, split: str, lights: Sequence[Environment]) -> Examples:
-    """Street `number` of a split under one of the lights, turned and its strength varied by a third: always the same for a number."""
+    """Street `number` of a split under one of the lights: always the same for the same number."""
     street, generator = make_street(frustum, number, kind, split)
-    which, turn, strength = torch.rand(3, generator=generator).tolist()
-    light = lights[min(int(which * len(lights)), len(lights) - 1)]
-    return make_example(street, frustum, turned(light, turn, 0.67 + 0.66 * strength))
+    return make_example(street, frustum, draw_light(lights, generator))
 
 # %% ../../nbs/ssz/53_dataset.ipynb #2555ef77
 def class_counts(labels: Int[Tensor, "*batch"], classes: int = len(CLASSES)) -> Int[Tensor, "classes"]:
@@ -305,6 +311,15 @@ def edge_agreement(one: Float[Tensor, "B 1 H W"], other: Float[Tensor, "B 1 H W"
     return float(2 * precision * recall / (precision + recall).clamp_min(1e-9))
 
 # %% ../../nbs/ssz/53_dataset.ipynb #51dbe7f8
+def conditions(images: Float[Tensor, "B 3 H W"], hint: int = 8) -> Float[Tensor, "B C H W"]:
+    """What a picture is made from: its `edges` (C = 1) and, with `hint` > 0, its colours averaged over hint x hint tiles (C = 4)."""
+    lines = edges(images)
+    if not hint:
+        return lines
+    tiles = F.interpolate(F.adaptive_avg_pool2d(images, hint), images.shape[2:], mode="bilinear", align_corners=False)
+    return torch.cat([lines, tiles], dim=1)
+
+# %% ../../nbs/ssz/53_dataset.ipynb #870e6ba6
 def _down(channels: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, out, 4, 2, 1, bias=False), nn.InstanceNorm2d(out, affine=True), nn.LeakyReLU(0.2))
 
@@ -314,24 +329,26 @@ def _up(channels: int, out: int) -> nn.Sequential:
 
 
 class EdgesToImage(nn.Module):
-    """pix2pix's U-net, small: edges (B, 1, H, W) to sRGB (B, 3, H, W); each level halves the picture and doubles the channels.
+    """pix2pix's U-net, small: `conditions` (B, C, H, W) to sRGB (B, 3, H, W); each level halves the picture and doubles the channels.
 
-    Sides must be multiples of 2^levels. Isola et al. 2017, Section 3.2.
+    `hint` as in `conditions`. Sides must be multiples of 2^levels. Isola et al. 2017, Section 3.2.
     """
 
-    def __init__(self, width: int = 24, levels: int = 4):
+    def __init__(self, width: int = 24, levels: int = 4, hint: int = 8):
         super().__init__()
+        self.hint, self.channels = hint, 4 if hint else 1
         widths = [width * 2 ** min(n, 3) for n in range(levels)]
         self.levels = levels
-        self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.LeakyReLU(0.2))
+        self.stem = nn.Sequential(nn.Conv2d(self.channels, width, 3, padding=1), nn.LeakyReLU(0.2))
         self.downs = nn.ModuleList(_down(a, b) for a, b in zip([width, *widths], widths))
         self.ups = nn.ModuleList(_up((2 if n < levels - 1 else 1) * widths[n], widths[max(n - 1, 0)]) for n in reversed(range(levels)))
         self.head = nn.Conv2d(2 * width, 3, 3, padding=1)
 
-    def forward(self, edges: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 3 H W"]:
-        if edges.ndim != 4 or edges.shape[1] != 1 or any(n % 2**self.levels for n in edges.shape[2:]):
-            raise InputError(f"edges have shape {tuple(edges.shape)}; give (B, 1, H, W) with sides that {2**self.levels} divides")
-        x, kept = self.stem(edges), []
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 3 H W"]:
+        if x.ndim != 4 or x.shape[1] != self.channels or any(n % 2**self.levels for n in x.shape[2:]):
+            wanted = f"(B, {self.channels}, H, W) with sides that {2**self.levels} divides"
+            raise InputError(f"x has shape {tuple(x.shape)}; give conditions {wanted}")
+        x, kept = self.stem(x), []
         for down in self.downs:
             kept.append(x)
             x = down(x)
@@ -339,17 +356,17 @@ class EdgesToImage(nn.Module):
             x = torch.cat([up(x), kept[-1 - n]], dim=1)
         return torch.sigmoid(self.head(x))
 
-# %% ../../nbs/ssz/53_dataset.ipynb #870e6ba6
+# %% ../../nbs/ssz/53_dataset.ipynb #649eafc3
 class PatchDiscriminator(nn.Module):
-    """Logits (B, 1, h, w): whether overlapping patches of a picture, given its edges, are real. Isola et al. 2017, Section 3.3."""
+    """Logits (B, 1, h, w): whether overlapping patches of a picture, given its conditions, are real. Isola et al. 2017, Section 3.3."""
 
-    def __init__(self, width: int = 24):
+    def __init__(self, width: int = 24, hint: int = 8):
         super().__init__()
-        first = nn.Sequential(nn.Conv2d(4, width, 4, 2, 1), nn.LeakyReLU(0.2))
+        first = nn.Sequential(nn.Conv2d(7 if hint else 4, width, 4, 2, 1), nn.LeakyReLU(0.2))
         self.net = nn.Sequential(first, _down(width, 2 * width), nn.Conv2d(2 * width, 1, 4, 1, 1))
 
-    def forward(self, edges: Float[Tensor, "B 1 H W"], images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 h w"]:
-        return self.net(torch.cat([edges, 2 * images - 1], dim=1))
+    def forward(self, condition: Float[Tensor, "B C H W"], images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 h w"]:
+        return self.net(torch.cat([condition, 2 * images - 1], dim=1))
 
 
 def train_realism(
@@ -360,19 +377,20 @@ def train_realism(
     batch: int = 8,
     adversarial: float = 1.0,  # weight of the discriminator's word; 0: absolute differences only
     rate: float = 2e-4,  # of Adam with betas (0.5, 0.999), as in the paper
+    hint: int = 8,  # as in `conditions`; 0: edges only
 ) -> tuple[EdgesToImage, list[tuple[float, float]]]:
-    """pix2pix, from the edges of pictures to the pictures: the net, and of each step the L1 distance and the discriminator's loss.
+    """pix2pix, from the `conditions` of pictures to the pictures: the net, and of each step the L1 distance and the discriminator's loss.
 
     L = adversarial * GAN + 100 * L1 (their Eq. 4, not saturating). Memory: some 60 width bytes a pixel of a batch.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**40, (), generator=generator)))
-        net, judge = EdgesToImage(width).to(images.device), PatchDiscriminator(width).to(images.device)
-    lines, history = edges(images), []
+        net, judge = (m(width, hint=hint).to(images.device) for m in (EdgesToImage, PatchDiscriminator))
+    given, history = conditions(images, hint), []
     fit, learn = (torch.optim.Adam(m.parameters(), lr=rate, betas=(0.5, 0.999)) for m in (net, judge))
     for _ in range(steps):
         chosen = torch.randint(len(images), (batch,), generator=generator).to(images.device)
-        condition, real = lines[chosen], images[chosen]
+        condition, real = given[chosen], images[chosen]
         if bool(torch.rand((), generator=generator) < 0.5):
             condition, real = condition.flip(3), real.flip(3)
         history.append(_realism_step(net, judge, fit, learn, condition, real, adversarial))
@@ -392,10 +410,10 @@ def _realism_step(net, judge, fit, learn, condition: Tensor, real: Tensor, adver
     fit.zero_grad()
     total.backward()
     fit.step()
-    return float(distance), float(loss)
+    return float(distance.detach()), float(loss.detach())
 
 
 @torch.no_grad()
 def restyle(net: EdgesToImage, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-    """Pictures of the same edges in the look that the net has learnt; whatever lies behind them keeps its labels."""
-    return net(edges(images))
+    """Pictures of the same edges (and colours) in the look that the net has learnt; what lies behind them keeps its labels."""
+    return net(conditions(images, net.hint))
