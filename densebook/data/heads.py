@@ -1,14 +1,15 @@
 """Coloured heads and their pictures: procedural ones with an exact surface, and files of pictures with samples around them.
 
-`toy_head` draws a head of smooth solids: skull, jaw, nose, ears, eyes, lips, hair, with a signed field and an albedo everywhere. `make_heads`
-photographs heads and samples their surface and the space around them: what a network that learns heads from one picture is trained on.
+`toy_head` draws a head of smooth solids: skull, jaw, nose, ears, eyes, lips, hair, with a signed field and an albedo everywhere.
+`make_heads` photographs heads and samples their surface and the space around them: what a network needs that learns heads from one picture.
 
 Frame: y up, face towards +z, the head's height about 1.1 with the stump of its neck, all of it in [-0.9, 0.9]^3. A head of 1.1 stands
-for 0.28 m. Distances are negative inside.
+for 0.28 m. Distances are negative inside. `real_head` draws heads of MakeHuman's model, `read_scans` reads scans with textures.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from densebook.core.errors import InputError, nearest
 from densebook.core.seeds import generator as seeded
-from densebook.geometry.mesh import Mesh, sample_surface
+from densebook.geometry.mesh import Mesh, sample_surface, vertex_normals
 from densebook.geometry.sphere_tracing import to_srgb
 
 HEIGHT = 1.1  # of a head with its neck's stump, in the frame's units
@@ -211,7 +212,7 @@ class ToyHead:
     def mesh(self, resolution: int = 96) -> Mesh:
         """The surface with vertex colours and normals, watertight: vertices on the field's zero, cells of 2 / resolution.
 
-        All of a grid around the head is evaluated: about (resolution / 2)^3 points, 60,000 at 64. Raises InputError for a resolution below 16.
+        All of a grid around the head is evaluated, 60,000 points at 64. Raises InputError for a resolution below 16.
         """
         from densebook.geometry.marching_cubes import marching_cubes
 
@@ -267,7 +268,8 @@ def toy_head(generator: torch.Generator | None = None, split: str = "train", exp
         "jaw": u(0.82, 1.18, "identity"), "long": u(0.88, 1.10), "cheek": u(0.7, 1.3), "chin": u(-0.03, 0.035), "neck": u(0.8, 1.2),
         "brow": u(-0.012, 0.015), "nose": u(-0.01, 0.06, "identity"), "bridge": u(-0.02, 0.03), "tip": u(-0.02, 0.02), "wings": u(0.7, 1.4),
         "mouth": u(0.8, 1.25), "lips": u(0.7, 1.35), "ear": u(0.75, 1.3), "stick": u(0.1, 0.7), "phase": u(0, 6.28), "curl": u(0.2, 1.4),
-        "hair": u(0.015, 0.05), "line": u(-0.10, 0.02), "beard": max(0.0, u(-1.0, 1.0)), "gaze": 0.0, "open": 0.0, "smile": 0.0, "awake": 1.0,
+        "hair": u(0.015, 0.05), "line": u(-0.10, 0.02), "beard": max(0.0, u(-1.0, 1.0)),
+        "gaze": 0.0, "open": 0.0, "smile": 0.0, "awake": 1.0,
     }  # fmt: skip
     face = {
         "open": max(0.0, u(-0.06, 0.06, "expression")),
@@ -282,7 +284,8 @@ def toy_head(generator: torch.Generator | None = None, split: str = "train", exp
     red, tint = u(0.5, 0.8), u(0.9, 1.1)
     paint = {
         "skin": skin, "blush": (skin[0] * 1.02, skin[1] * 0.75, skin[2] * 0.75), "lips": (skin[0] * 0.85, skin[1] * red, skin[2] * red),
-        "hair": tuple(c * tint for c in u.choice(_HAIR_COLORS)), "eye": (0.72, 0.70, 0.68), "iris": u.choice(_IRISES), "pupil": (0.01, 0.01, 0.01),
+        "hair": tuple(c * tint for c in u.choice(_HAIR_COLORS)), "eye": (0.72, 0.70, 0.68), "iris": u.choice(_IRISES),
+        "pupil": (0.01, 0.01, 0.01),
     }  # fmt: skip
     return ToyHead(shape, paint, u.choice(HAIRS))
 
@@ -349,7 +352,7 @@ def make_heads(
 
 def _one(u: _Dice, k: int, size: int, kind: str, split: str, samples: tuple[int, int], lights, yaw: float) -> list[Tensor]:
     """One row of a `HeadSet`, all but the identity."""
-    subject = _Toy(toy_head(u.draw, split)) if kind == "toy" else _Real(real_head(u.draw, split))
+    subject = _Toy(toy_head(u.draw, split)) if kind == "toy" else _Real(real_head(u.draw, split, fine=size > 256))
     camera = _camera(u, size, yaw)
     lit = _lights(u, kind) if lights is None else lights[k % len(lights)]
     picture = photograph(subject.mesh, camera, lit, _behind(u), subject.paint)
@@ -376,6 +379,8 @@ def _lights(u: _Dice, kind: str) -> tuple:
     def tint(strength: float) -> list[float]:
         return [strength * u(0.88, 1.12) for _ in range(3)]
 
+    if kind == "real":
+        return _surroundings(u)
     lamps = [Ambient(tint(u(0.2, 0.5)))]
     for low, high in ((0.4, 0.8), (0.05, 0.25)):
         turn, up = u(-2.0, 2.0, "light"), u(-0.2, 1.2)
@@ -395,7 +400,6 @@ def photograph(
 
     Lambert's law without shadows; normals are those at the vertices, interpolated. Memory: some 300 bytes a pixel.
     """
-    from densebook.geometry.mesh import vertex_normals
     from densebook.render import rasterizer, shading
 
     seen = rasterizer.rasterize(mesh, camera, backend="torch")
@@ -450,14 +454,85 @@ class _Toy:
 
 
 class _Real:
-    """A mesh with its own texture before the camera."""
+    """A mesh with its own colours before the camera."""
 
     paint = None
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
 
+    def samples(self, on: int, around: int, draw: torch.Generator) -> list[Tensor]:
+        """Surface, normals, albedo; points, distances, albedo: signs by the winding number, distances to the faces that are outside."""
+        from densebook.geometry import bvh
+        from densebook.geometry.sdf import MeshSDF
+        from densebook.render.shading import albedo
 
-def real_head(generator: torch.Generator | None = None, split: str = "train", expression: bool = True) -> Mesh:
-    """To come."""
-    raise InputError("real heads are not there yet; use kind 'toy'")
+        tree = bvh.build(self.mesh.triangles)
+        outer = _outer(self.mesh)
+        surface, face, weights = sample_surface(outer, on, draw)
+        normals = torch.nn.functional.normalize((outer.normals[outer.faces[face]] * weights[..., None]).sum(1), dim=-1)
+        points = _around(outer, around, draw)
+        nearest, owner, distance = MeshSDF(outer, sign="winding").closest(points)
+        signed = torch.where(bvh.is_inside(tree, points), -distance, distance)
+        return [surface, normals, albedo(outer, face, weights), points, signed, albedo(outer, owner, _weights(outer, nearest, owner))]
+
+
+def _outer(mesh: Mesh) -> Mesh:
+    """The mesh with normals, and without the faces of a MakeHuman head that lie inside it: backs of the eyes."""
+    from .makehuman import PARTS
+
+    mesh = mesh if mesh.normals is not None else replace(mesh, normals=vertex_normals(mesh))
+    if mesh.objects is None:
+        return mesh
+    kept = mesh.objects != PARTS.index("inside")
+    per_face = {n: getattr(mesh, n) for n in ("faces", "uv", "face_textures", "face_colors", "objects")}
+    return replace(mesh, **{n: None if t is None else t[kept] for n, t in per_face.items()})
+
+
+def _weights(mesh: Mesh, points: Float[Tensor, "N 3"], face: Int[Tensor, "N"]) -> Float[Tensor, "N 3"]:
+    """Barycentric coordinates of points on their faces."""
+    corners = mesh.triangles[face].double()
+    edges = (corners[:, 1:] - corners[:, :1]).mT  # (N, 3, 2)
+    normal = edges.mT @ edges
+    right = (edges.mT @ (points.double() - corners[:, 0])[..., None])[..., 0]
+    a, b, c = normal[:, 0, 0], normal[:, 0, 1], normal[:, 1, 1]
+    det = (a * c - b * b).clamp_min(1e-30)
+    v, w = (c * right[:, 0] - b * right[:, 1]) / det, (a * right[:, 1] - b * right[:, 0]) / det
+    found = torch.stack([1 - v - w, v, w], dim=1).clamp(0, 1)
+    return (found / found.sum(1, keepdim=True)).to(mesh.vertices)
+
+
+# Real heads ---------------------------------------------------------------------------------------------------------
+
+
+def real_head(generator: torch.Generator | None = None, split: str = "train", expression: bool = True, fine: bool = False) -> Mesh:
+    """A head of MakeHuman's model, drawn by `generator` (None: always the same): watertight shells, textures, `objects` by part.
+
+    Ancestry, sex and age blend, details and one to four expressions are added, a skin is tinted, hair, brows and beards are painted on and
+    hair stands off a little. `split` "test" holds out identities (ages, sexes and widths that "train" never gives), expressions and
+    skins. `fine` keeps the skins at full size. 80 ms a head after two seconds for the first. Raises InputError, saying how to get them,
+    where MakeHuman's files are not in the data folder.
+    """
+    from . import makehuman
+
+    return makehuman.head(_Dice(generator, split), expression, fine)
+
+
+TRAIN_LIGHTS, TEST_LIGHTS = ("studio", "park", "city", "forest", "night", "office"), ("lobby", "sunset")
+
+
+@functools.lru_cache(maxsize=16)
+def _radiance(name: str) -> Float[Tensor, "32 64 3"]:
+    """A map of the registry, small, with mean brightness 1."""
+    from . import images, registry
+
+    radiance = images.read_hdr(registry.get(name)).permute(2, 0, 1)[None]
+    return torch.nn.functional.adaptive_avg_pool2d(radiance, (32, 64))[0].permute(1, 2, 0) / radiance.mean()
+
+
+def _surroundings(u: _Dice) -> tuple:
+    """A radiance map turned about y, as bright as a face needs it."""
+    from densebook.render.shading import Environment
+
+    light = _radiance(u.choice((*TRAIN_LIGHTS, *TEST_LIGHTS), "light", len(TEST_LIGHTS))).roll(int(u(0, 64)), dims=1)
+    return (Environment(light * u(0.5, 0.9)),)
