@@ -63,7 +63,7 @@ def predict(net: nn.Module, images: Float[Tensor, "B 3 S S"], batch: int = 8) ->
     net.train(training)
     return torch.cat(found)
 
-
+# %% ../../nbs/ssz/54_training.ipynb #d25614d4
 def evaluate(net: nn.Module, examples: Examples, frustum: Frustum, batch: int = 8) -> Scores:
     """The scores of a network's predictions for these pictures. Memory as `predict`."""
     return score(predict(net, examples.images, batch), examples.labels, frustum)
@@ -149,7 +149,7 @@ class StreetBatches(torch.utils.data.Dataset):
         objects = [b if t else a for a, b, t in zip(objects, objects_m, turned.tolist())]
         return relight(torch.where(which, images_m, images), draw), torch.where(which, labels_m, labels), objects
 
-
+# %% ../../nbs/ssz/54_training.ipynb #4cac668a
 def loader(data: StreetBatches) -> torch.utils.data.DataLoader:
     """The batches in their order, one at a time; Lightning gives each process its share."""
     return torch.utils.data.DataLoader(data, batch_size=None, shuffle=False)
@@ -228,21 +228,26 @@ def rate(share: float) -> float:
     return min(1.0, 20 * share + 0.05) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 # %% ../../nbs/ssz/54_training.ipynb #1455b69e
+def _like(instances: Sequence[Instances], volumes: Tensor) -> list[Instances]:
+    """Instances of the volumes' floating-point type, on their device."""
+    return [Instances(*(v.to(volumes) for v in x[:3]), x.labels.to(volumes.device)) for x in instances]
+
+
 def adversarial_terms(
     judge: PoseDiscriminator, images: Tensor, volumes: Tensor, instances: Sequence[Instances], frustum: Frustum
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """What the discriminator holds against made volumes: -log of their realness, and their poses' distance from the truth (metres)."""
     cells = judge(images, volumes)
-    targets = assign(instances, frustum, tuple(cells.shape[2:]))
+    targets = assign(_like(instances, volumes), frustum, tuple(cells.shape[2:]))
     return generator_loss(cells), pose_loss(cells, targets, frustum)
 
-
+# %% ../../nbs/ssz/54_training.ipynb #0aec69d9
 def judge_terms(
     judge: PoseDiscriminator, images: Tensor, true: Tensor, made: Tensor, instances: Sequence[Instances], frustum: Frustum
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """What the discriminator is to learn: true volumes from made ones (labels smoothed by 0.1), and the poses (metres) in true ones."""
     cells = judge(images, true)
-    targets = assign(instances, frustum, tuple(cells.shape[2:]))
+    targets = assign(_like(instances, true), frustum, tuple(cells.shape[2:]))
     return discriminator_loss(cells, judge(images, made), smoothing=0.1), pose_loss(cells, targets, frustum)
 
 # %% ../../nbs/ssz/54_training.ipynb #364567e0
@@ -314,7 +319,7 @@ def _both_steps(module, batch: tuple, share: float, loud: float) -> dict[str, fl
         terms |= {"told apart": float(told), "pose of true": float(posed)}
     return terms
 
-
+# %% ../../nbs/ssz/54_training.ipynb #f1e5c658
 def _learn(module, optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
     module.manual_backward(loss)
@@ -337,7 +342,7 @@ def _take_apart(value, tensors: dict[str, Tensor]):
         return str(value)
     raise InputError(f"the state holds something of type {type(value).__name__}, neither a tensor nor plain data; leave it out")
 
-
+# %% ../../nbs/ssz/54_training.ipynb #c40ccb9f
 def _put_together(value, tensors: dict[str, Tensor]):
     """What `_take_apart` took apart."""
     if not isinstance(value, dict):
@@ -350,7 +355,7 @@ def _put_together(value, tensors: dict[str, Tensor]):
     parts = [_put_together(v, tensors) for v in content]
     return tuple(parts) if kind == "tuple" else parts
 
-# %% ../../nbs/ssz/54_training.ipynb #c40ccb9f
+# %% ../../nbs/ssz/54_training.ipynb #03d1a7cc
 def save_state(state: dict, path: str | Path) -> None:
     """Any nest of tensors and plain values as one safetensors file, whole or not at all. Raises InputError for other things."""
     from safetensors.torch import save_file
@@ -360,7 +365,7 @@ def save_state(state: dict, path: str | Path) -> None:
     with files.atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"plan": plan})
 
-
+# %% ../../nbs/ssz/54_training.ipynb #5bc1b077
 def load_state(path: str | Path) -> dict:
     """What `save_state` wrote. Raises InputError for a file that is not there, cut short, or something else."""
     from safetensors import SafetensorError, safe_open
@@ -386,7 +391,7 @@ def save(net: nn.Module, path: str | Path) -> None:
         raise InputError(f"net is a {kind}, which is none of this chapter's{nearest(kind, NETS)}")
     save_state({"net": kind, "settings": net.settings, "weights": dict(net.state_dict())}, path)
 
-
+# %% ../../nbs/ssz/54_training.ipynb #0832e72f
 def load(path: str | Path) -> nn.Module:
     """The network that `save` wrote, ready to use, on the CPU. Raises InputError as `load_state`, and for what is no such network."""
     state = load_state(path)
