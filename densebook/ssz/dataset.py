@@ -33,94 +33,12 @@ from ..render.shading import Environment
 from .fruxels import Frustum, iou, voxelize
 
 # %% auto #0
-__all__ = ['MAPS', 'KINDS', 'SPLITS', 'FRUSTUM', 'BOXES', 'Examples', 'exposed', 'make_lights', 'turned', 'draw_light', 'picture',
-           'make_example', 'join_examples', 'make_street', 'make_examples', 'numbered_example', 'class_counts', 'prior',
-           'best_constant', 'write_examples', 'read_boxes', 'read_examples', 'edges', 'edge_agreement', 'conditions',
-           'EdgesToImage', 'PatchDiscriminator', 'train_realism', 'restyle']
+__all__ = ['KINDS', 'SPLITS', 'MAPS', 'BOXES', 'FRUSTUM', 'make_street', 'exposed', 'make_lights', 'turned', 'draw_light',
+           'picture', 'Examples', 'make_example', 'join_examples', 'numbered_example', 'make_examples', 'class_counts',
+           'prior', 'best_constant', 'write_examples', 'read_boxes', 'read_examples', 'edges', 'edge_agreement',
+           'conditions', 'EdgesToImage', 'PatchDiscriminator', 'train_realism', 'restyle']
 
-# %% ../../nbs/ssz/53_dataset.ipynb #9bea02f6
-class Examples(NamedTuple):
-    """Pictures of streets and what is to be predicted from them; on the CPU."""
-
-    images: Float[Tensor, "B 3 H W"]  # sRGB in [0, 1]
-    labels: Int[Tensor, "B D H W"]  # uint8: call .long() before using it as an index
-    instances: list[Instances]  # of each street all objects but the ground, also those out of sight
-    depth: Float[Tensor, "B H W"]  # of the nearest surface at the pixel's centre, metres along z; inf where there is none
-
-# %% ../../nbs/ssz/53_dataset.ipynb #0b0481c1
-MAPS = ("studio", "park", "city", "forest", "lobby", "night", "sunset", "office")  # radiance maps of the registry
-
-
-def exposed(sky: Float[Tensor, "h w 3"], white: float = 0.6) -> Environment:
-    """A radiance map as light, scaled so that a white ball shows `white` on average over its directions."""
-    rows = (torch.arange(len(sky), dtype=sky.dtype, device=sky.device) + 0.5) * (math.pi / len(sky))
-    mean = (sky.mean(dim=(1, 2)) * rows.sin()).sum() / rows.sin().sum()
-    if not 0 < float(mean) < math.inf:
-        raise InputError(f"sky has mean radiance {float(mean)}; give a map of finite light, not all black")
-    return Environment(sky * (white / mean))
-
-
-def make_lights(kind: str = "toy") -> tuple[Environment, ...]:
-    """The skies that streets are lit by: one procedural for "toy", the eight maps of the registry, 64 rows high, for "real".
-
-    Raises InputError for another kind and where a map is not in the data folder.
-    """
-    if kind not in KINDS:
-        raise InputError(f"kind {kind!r} is not known{nearest(str(kind), KINDS)}")
-    if kind == "toy":
-        return (exposed(toy.environment()),)
-    maps = [pictures.read_hdr(registry.get(name)) for name in MAPS]
-    return tuple(exposed(F.adaptive_avg_pool2d(m.permute(2, 0, 1), (64, 128)).permute(1, 2, 0)) for m in maps)
-
-
-def turned(light: Environment, turn: float, strength: float = 1.0) -> Environment:
-    """The light turned about the vertical by `turn` of a whole turn (to the nearest column), and made stronger."""
-    return Environment(light.map.roll(round(turn * light.map.shape[1]), dims=1), light.strength * strength)
-
-
-def draw_light(lights: Sequence[Environment], generator: torch.Generator) -> Environment:
-    """One of the lights, turned anyhow, its strength varied by a third either way; raises InputError where there is none."""
-    if not lights:
-        raise InputError("lights is empty; give at least one Environment, or None for `make_lights`")
-    which, turn, strength = torch.rand(3, generator=generator).tolist()
-    return turned(lights[min(int(which * len(lights)), len(lights) - 1)], turn, 0.67 + 0.66 * strength)
-
-# %% ../../nbs/ssz/53_dataset.ipynb #2ab8471c
-def picture(street: Street, light: Environment, over: int = 2) -> Float[Tensor, "3 H W"]:
-    """The street as its camera sees it before this sky, sRGB in [0, 1]: the mean of `over` x `over` samples a pixel, in linear light.
-
-    No shadows. Memory: some 400 bytes a sample and 100 a face.
-    """
-    height, width = street.camera.size
-    fine = street.camera.resized((over * height, over * width))
-    color = render(street.scene(), fine, light, light, backend="torch", antialias=False).color
-    return to_srgb(F.avg_pool2d(color.clamp(0, 1).permute(2, 0, 1)[None], over)[0])
-
-
-@torch.no_grad()
-def make_example(street: Street, frustum: Frustum, light: Environment) -> Examples:
-    """One street as `Examples` of one: its picture, its fruxels, its boxes and its depth.
-
-    What lies behind the camera is not drawn, in neither. Raises InputError where the camera does not fit the frustum, and for a
-    street of which nothing reaches into it.
-    """
-    wanted = frustum.camera(street.camera.cam_from_world)
-    if street.camera.size != wanted.size or not torch.allclose(street.camera.K.float(), wanted.K.float(), rtol=1e-4):
-        raise InputError(f"street has a camera of size {street.camera.size} that does not fit the frustum; make it with its size and fov")
-    labels = voxelize(street, frustum).to(torch.uint8)
-    depth = rasterize(street.scene(), street.camera, backend="torch").depth
-    depth = torch.where(depth > 0, depth, math.inf)
-    return Examples(picture(street, light)[None], labels[None], [instances(street)], depth[None])
-
-
-def join_examples(parts: Sequence[Examples]) -> Examples:
-    """Examples one after the other; raises InputError for none."""
-    if not parts:
-        raise InputError("parts is empty; give at least one Examples")
-    one, two, three, four = zip(*parts)
-    return Examples(torch.cat(one), torch.cat(two), [box for boxes in three for box in boxes], torch.cat(four))
-
-# %% ../../nbs/ssz/53_dataset.ipynb #e6447711
+# %% ../../nbs/ssz/53_dataset.ipynb #052f59a5
 KINDS = ("toy", "real")
 SPLITS = ("train", "test")
 
@@ -139,6 +57,94 @@ def make_street(frustum: Frustum, number: int, kind: str = "toy", split: str = "
     if kind == "toy":
         return streets.toy_street(generator, **options), generator
     return streets.real_street(generator, **options, split=split), generator
+
+# %% ../../nbs/ssz/53_dataset.ipynb #dedf9344
+MAPS = ("studio", "park", "city", "forest", "lobby", "night", "sunset", "office")  # radiance maps of the registry
+
+
+def exposed(sky: Float[Tensor, "h w 3"], white: float = 0.6) -> Environment:
+    """A radiance map as light, scaled so that a white ball shows `white` on average over its directions."""
+    rows = (torch.arange(len(sky), dtype=sky.dtype, device=sky.device) + 0.5) * (math.pi / len(sky))
+    mean = (sky.mean(dim=(1, 2)) * rows.sin()).sum() / rows.sin().sum()
+    if not 0 < float(mean) < math.inf:
+        raise InputError(f"sky has mean radiance {float(mean)}; give a map of finite light, not all black")
+    return Environment(sky * (white / mean))
+
+# %% ../../nbs/ssz/53_dataset.ipynb #e6de8039
+def make_lights(kind: str = "toy") -> tuple[Environment, ...]:
+    """The skies that streets are lit by: one procedural for "toy", the eight maps of the registry, 64 rows high, for "real".
+
+    Raises InputError for another kind and where a map is not in the data folder.
+    """
+    if kind not in KINDS:
+        raise InputError(f"kind {kind!r} is not known{nearest(str(kind), KINDS)}")
+    if kind == "toy":
+        return (exposed(toy.environment()),)
+    maps = [pictures.read_hdr(registry.get(name)) for name in MAPS]
+    return tuple(exposed(F.adaptive_avg_pool2d(m.permute(2, 0, 1), (64, 128)).permute(1, 2, 0)) for m in maps)
+
+# %% ../../nbs/ssz/53_dataset.ipynb #055ada9d
+def turned(light: Environment, turn: float, strength: float = 1.0) -> Environment:
+    """The light turned about the vertical by `turn` of a whole turn (to the nearest column), and made stronger."""
+    return Environment(light.map.roll(round(turn * light.map.shape[1]), dims=1), light.strength * strength)
+
+
+def draw_light(lights: Sequence[Environment], generator: torch.Generator) -> Environment:
+    """One of the lights, turned anyhow, its strength varied by a third either way; raises InputError where there is none."""
+    if not lights:
+        raise InputError("lights is empty; give at least one Environment, or None for `make_lights`")
+    which, turn, strength = torch.rand(3, generator=generator).tolist()
+    return turned(lights[min(int(which * len(lights)), len(lights) - 1)], turn, 0.67 + 0.66 * strength)
+
+# %% ../../nbs/ssz/53_dataset.ipynb #4a2517e0
+def picture(street: Street, light: Environment, over: int = 2) -> Float[Tensor, "3 H W"]:
+    """The street as its camera sees it before this sky, sRGB in [0, 1]: the mean of `over` x `over` samples a pixel, in linear light.
+
+    No shadows. Memory: some 400 bytes a sample and 100 a face.
+    """
+    height, width = street.camera.size
+    fine = street.camera.resized((over * height, over * width))
+    color = render(street.scene(), fine, light, light, backend="torch", antialias=False).color
+    return to_srgb(F.avg_pool2d(color.clamp(0, 1).permute(2, 0, 1)[None], over)[0])
+
+# %% ../../nbs/ssz/53_dataset.ipynb #9bea02f6
+class Examples(NamedTuple):
+    """Pictures of streets and what is to be predicted from them; on the CPU."""
+
+    images: Float[Tensor, "B 3 H W"]  # sRGB in [0, 1]
+    labels: Int[Tensor, "B D H W"]  # uint8: call .long() before using it as an index
+    instances: list[Instances]  # of each street all objects but the ground, also those out of sight
+    depth: Float[Tensor, "B H W"]  # of the nearest surface at the pixel's centre, metres along z; inf where there is none
+
+# %% ../../nbs/ssz/53_dataset.ipynb #0b0481c1
+@torch.no_grad()
+def make_example(street: Street, frustum: Frustum, light: Environment) -> Examples:
+    """One street as `Examples` of one: its picture, its fruxels, its boxes and its depth.
+
+    What lies behind the camera is not drawn, in neither. Raises InputError where the camera does not fit the frustum, and for a
+    street of which nothing reaches into it.
+    """
+    wanted = frustum.camera(street.camera.cam_from_world)
+    if street.camera.size != wanted.size or not torch.allclose(street.camera.K.float(), wanted.K.float(), rtol=1e-4):
+        raise InputError(f"street has a camera of size {street.camera.size} that does not fit the frustum; make it with its size and fov")
+    labels = voxelize(street, frustum).to(torch.uint8)
+    depth = rasterize(street.scene(), street.camera, backend="torch").depth
+    depth = torch.where(depth > 0, depth, math.inf)
+    return Examples(picture(street, light)[None], labels[None], [instances(street)], depth[None])
+
+# %% ../../nbs/ssz/53_dataset.ipynb #2ab8471c
+def join_examples(parts: Sequence[Examples]) -> Examples:
+    """Examples one after the other; raises InputError for none."""
+    if not parts:
+        raise InputError("parts is empty; give at least one Examples")
+    one, two, three, four = zip(*parts)
+    return Examples(torch.cat(one), torch.cat(two), [box for boxes in three for box in boxes], torch.cat(four))
+
+# %% ../../nbs/ssz/53_dataset.ipynb #5b064ab6
+def numbered_example(number: int, frustum: Frustum, kind: str, split: str, lights: Sequence[Environment]) -> Examples:
+    """Street `number` of a split under one of the lights: always the same for the same number."""
+    street, generator = make_street(frustum, number, kind, split)
+    return make_example(street, frustum, draw_light(lights, generator))
 
 
 def make_examples(
@@ -159,13 +165,7 @@ def make_examples(
     lights = make_lights(kind) if lights is None else tuple(lights)
     return join_examples([numbered_example(n, frustum, kind, split, lights) for n in numbers])
 
-
-def numbered_example(number: int, frustum: Frustum, kind: str, split: str, lights: Sequence[Environment]) -> Examples:
-    """Street `number` of a split under one of the lights: always the same for the same number."""
-    street, generator = make_street(frustum, number, kind, split)
-    return make_example(street, frustum, draw_light(lights, generator))
-
-# %% ../../nbs/ssz/53_dataset.ipynb #2555ef77
+# %% ../../nbs/ssz/53_dataset.ipynb #90bcab78
 def class_counts(labels: Int[Tensor, "*batch"], classes: int = len(CLASSES)) -> Int[Tensor, "classes"]:
     """How many cells each class has; raises InputError for labels that are no classes."""
     low, high = (int(n) for n in labels.aminmax())
@@ -173,7 +173,7 @@ def class_counts(labels: Int[Tensor, "*batch"], classes: int = len(CLASSES)) -> 
         raise InputError(f"labels run from {low} to {high}; {classes} classes run from 0 to {classes - 1}")
     return torch.bincount(labels.reshape(-1).long(), minlength=classes)
 
-
+# %% ../../nbs/ssz/53_dataset.ipynb #6958efc9
 def prior(labels: Int[Tensor, "B D H W"], classes: int = len(CLASSES), power: float = 0.0) -> Int[Tensor, "D H W"]:
     """The same answer for every picture: in each cell the class seen there most often, counts divided by the class's own to `power`.
 
@@ -198,6 +198,25 @@ def best_constant(labels: Int[Tensor, "B D H W"], classes: int = len(CLASSES), s
     means = [float(iou(prior(labels, classes, p).expand(labels.shape), labels, classes)[1:].nanmean()) for p in powers]
     power = powers[means.index(max(means))]
     return prior(labels, classes, power), power
+
+# %% ../../nbs/ssz/53_dataset.ipynb #87055231
+BOXES = {"centers": (3,), "rotations": (3, 3), "sizes": (3,), "labels": ()}
+FRUSTUM = ("near", "far", "depth", "fov", "size")
+
+
+def _json(path: Path, names: Sequence[str]) -> dict:
+    """The values of a JSON file under these names."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: found[name] for name in names}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"{type(error).__name__}: {str(error)[:80]}"
+        raise InputError(f"{path}: cannot be read ({what}); write it with write_examples") from error
+
+
+def _read_frustum(folder: Path) -> Frustum:
+    values = _json(folder / "frustum.json", FRUSTUM)
+    return Frustum(**{**values, "size": tuple(values["size"])})
 
 # %% ../../nbs/ssz/53_dataset.ipynb #039989bc
 def write_examples(
@@ -226,25 +245,6 @@ def write_examples(
     return written
 
 # %% ../../nbs/ssz/53_dataset.ipynb #fd427283
-FRUSTUM = ("near", "far", "depth", "fov", "size")
-BOXES = {"centers": (3,), "rotations": (3, 3), "sizes": (3,), "labels": ()}
-
-
-def _json(path: Path, names: Sequence[str]) -> dict:
-    """The values of a JSON file under these names."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {name: found[name] for name in names}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = f"{type(error).__name__}: {str(error)[:80]}"
-        raise InputError(f"{path}: cannot be read ({what}); write it with write_examples") from error
-
-
-def _read_frustum(folder: Path) -> Frustum:
-    values = _json(folder / "frustum.json", FRUSTUM)
-    return Frustum(**{**values, "size": tuple(values["size"])})
-
-
 def read_boxes(path: str | Path) -> Instances:
     """The boxes of one example; raises InputError for a file that is none."""
     values = _json(Path(path), BOXES)
@@ -257,7 +257,7 @@ def read_boxes(path: str | Path) -> Instances:
         raise InputError(f"{path}: has {[len(value) for value in boxes]} centers, rotations, sizes and labels; give one each")
     return boxes
 
-
+# %% ../../nbs/ssz/53_dataset.ipynb #3761ee3e
 def read_examples(folder: str | Path, phase: str = "train", only: slice = slice(None)) -> tuple[Examples, Frustum]:
     """The examples of one phase, or a slice of them in the order of their names, and their frustum; nothing is unpickled.
 
@@ -287,7 +287,7 @@ def _read_example(image: Path, model: Path, frustum: Frustum) -> Examples:
     boxes = read_boxes(place / "Boxes" / f"{image.stem}.json")
     return Examples(to_srgb(color).permute(2, 0, 1)[None], labels[None].to(torch.uint8), [boxes], depth[None])
 
-# %% ../../nbs/ssz/53_dataset.ipynb #3761ee3e
+# %% ../../nbs/ssz/53_dataset.ipynb #a7f3f76c
 def edges(
     images: Float[Tensor, "B 3 H W"],  # sRGB in [0, 1]
     sigma: float = 0.7,  # of the Gaussian before it, pixels
@@ -303,7 +303,7 @@ def edges(
     found = [canny(picture, sigma=sigma, low_threshold=low, high_threshold=high) for picture in luma]
     return torch.from_numpy(np.stack(found)).to(images)[:, None]
 
-
+# %% ../../nbs/ssz/53_dataset.ipynb #b25748a6
 def edge_agreement(one: Float[Tensor, "B 1 H W"], other: Float[Tensor, "B 1 H W"]) -> float:
     """F-score of two edge maps: the share of either's edge pixels that has one of the other's within a pixel, as harmonic mean."""
     near_one, near_other = (F.max_pool2d(x, 3, stride=1, padding=1) for x in (one, other))
@@ -368,7 +368,7 @@ class PatchDiscriminator(nn.Module):
     def forward(self, condition: Float[Tensor, "B C H W"], images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 h w"]:
         return self.net(torch.cat([condition, 2 * images - 1], dim=1))
 
-
+# %% ../../nbs/ssz/53_dataset.ipynb #e7f99b52
 def train_realism(
     images: Float[Tensor, "B 3 H W"],  # what pictures should look like, sRGB; no labels are needed
     steps: int,
@@ -396,7 +396,7 @@ def train_realism(
         history.append(_realism_step(net, judge, fit, learn, condition, real, adversarial))
     return net.eval(), history
 
-
+# %% ../../nbs/ssz/53_dataset.ipynb #d663acc9
 def _realism_step(net, judge, fit, learn, condition: Tensor, real: Tensor, adversarial: float) -> tuple[float, float]:
     """One step of both players."""
     fake, loss = net(condition), torch.zeros(())
@@ -412,7 +412,7 @@ def _realism_step(net, judge, fit, learn, condition: Tensor, real: Tensor, adver
     fit.step()
     return float(distance.detach()), float(loss.detach())
 
-
+# %% ../../nbs/ssz/53_dataset.ipynb #75970792
 @torch.no_grad()
 def restyle(net: EdgesToImage, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
     """Pictures of the same edges (and colours) in the look that the net has learnt; what lies behind them keeps its labels."""
