@@ -5,6 +5,7 @@
 # %% ../../nbs/ssz/51_generator.ipynb #bfd8c5ac
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from ..core.errors import InputError
 
 # %% auto #0
-__all__ = ['inflate', 'pointwise_of_concat', 'SSZGenerator', 'ZGAN', 'class_weights', 'weighted_nll', 'Costs', 'costs']
+__all__ = ['inflate', 'pointwise_of_concat', 'SSZGenerator', 'ZGAN', 'Costs', 'costs', 'class_weights', 'weighted_nll']
 
 # %% ../../nbs/ssz/51_generator.ipynb #03412f84
 def inflate(features: Float[Tensor, "B C H W"], depth: int) -> Float[Tensor, "B C D H W"]:
@@ -242,6 +243,47 @@ class ZGAN(nn.Module):
             x = torch.cat([inflate(maps.pop(), x.shape[2]), x], dim=1)
         return self.head(x)
 
+# %% ../../nbs/ssz/51_generator.ipynb #2e358e89
+class Costs(NamedTuple):
+    """What one picture costs a network."""
+
+    parameters: int
+    macs: int  # multiply-adds of convolutions and linear layers
+    activations: int  # bytes of all their outputs and of the norms', which training keeps
+    largest: int  # bytes of the largest of them
+    layers: list[tuple[str, tuple[int, ...], int, int]]  # name, shape of the output, parameters, multiply-adds
+
+# %% ../../nbs/ssz/51_generator.ipynb #64bc1b57
+def _macs(module: nn.Module, given: Tensor, made: Tensor) -> int:
+    """Multiply-adds of one call: for each output (of a transposed convolution: input) the taps it meets; borders count as inside."""
+    if isinstance(module, nn.Linear):
+        return made.numel() * module.in_features
+    if isinstance(module, nn.ConvTranspose3d):
+        return given.numel() * module.weight[0].numel()
+    return made.numel() * module.weight[0].numel() if isinstance(module, nn.Conv2d | nn.Conv3d) else 0
+
+# %% ../../nbs/ssz/51_generator.ipynb #7f767510
+def costs(net: SSZGenerator | ZGAN) -> Costs:
+    """Parameters, multiply-adds and memory of one picture through a network of this module, counted without computing anything."""
+    net = copy.deepcopy(net).to("meta").eval()
+    layers, sizes = [], []
+
+    def note(name: str):
+        def hook(module, given, made):
+            layers.append((name, tuple(made.shape[1:]), sum(p.numel() for p in module.parameters()), _macs(module, given[0], made)))
+            sizes.append(made.numel() * made.element_size())
+
+        return hook
+
+    kinds = nn.Linear | nn.Conv2d | nn.Conv3d | nn.ConvTranspose3d | nn.BatchNorm2d | nn.BatchNorm3d
+    for name, module in net.named_modules():
+        if isinstance(module, kinds):
+            module.register_forward_hook(note(name))
+    first = next(net.parameters())
+    with torch.no_grad():
+        net(first.new_zeros(1, 3, net.size, net.size))
+    return Costs(sum(p.numel() for p in net.parameters()), sum(n for *_, n in layers), sum(sizes), max(sizes), layers)
+
 # %% ../../nbs/ssz/51_generator.ipynb #25468e10
 def class_weights(counts: Float[Tensor, "C"] | Int[Tensor, "C"], power: float = 0.5) -> Float[Tensor, "C"]:
     """Weights that fall with a class's frequency to this power, of mean 1 over the classes that occur; 0 for those that never do.
@@ -279,48 +321,3 @@ def weighted_nll(
     if logits.stride(1) == 1:  # classes last: a long list of cells, without a copy
         logits, labels = logits.movedim(1, -1).flatten(0, -2), labels.flatten()
     return F.cross_entropy(logits, labels.long(), weights.to(logits))
-
-# %% ../../nbs/ssz/51_generator.ipynb #2e358e89
-class Costs(NamedTuple):
-    """What one picture costs a network."""
-
-    parameters: int
-    macs: int  # multiply-adds of convolutions and linear layers
-    activations: int  # bytes of all their outputs and of the norms', which training keeps
-    largest: int  # bytes of the largest of them
-    layers: list[tuple[str, tuple[int, ...], int, int]]  # name, shape of the output, parameters, multiply-adds
-
-# %% ../../nbs/ssz/51_generator.ipynb #64bc1b57
-def _macs(module: nn.Module, given: Tensor, made: Tensor) -> int:
-    """Multiply-adds of one call: for each output (of a transposed convolution: input) the taps it meets; borders count as inside."""
-    if isinstance(module, nn.Linear):
-        return made.numel() * module.in_features
-    if isinstance(module, nn.ConvTranspose3d):
-        return given.numel() * module.weight[0].numel()
-    return made.numel() * module.weight[0].numel() if isinstance(module, nn.Conv2d | nn.Conv3d) else 0
-
-# %% ../../nbs/ssz/51_generator.ipynb #7f767510
-def costs(net: SSZGenerator | ZGAN) -> Costs:
-    """Parameters, multiply-adds and memory of one picture through a network of this module, counted by running it once."""
-    layers, sizes, handles = [], [], []
-
-    def note(name: str):
-        def hook(module, given, made):
-            layers.append((name, tuple(made.shape[1:]), sum(p.numel() for p in module.parameters()), _macs(module, given[0], made)))
-            sizes.append(made.numel() * made.element_size())
-
-        return hook
-
-    kinds = nn.Linear | nn.Conv2d | nn.Conv3d | nn.ConvTranspose3d | nn.BatchNorm2d | nn.BatchNorm3d
-    for name, module in net.named_modules():
-        if isinstance(module, kinds):
-            handles.append(module.register_forward_hook(note(name)))
-    training, first = net.training, next(net.parameters())
-    try:
-        with torch.no_grad():
-            net.eval()(first.new_zeros(1, 3, net.size, net.size))
-    finally:
-        net.train(training)
-        for handle in handles:
-            handle.remove()
-    return Costs(sum(p.numel() for p in net.parameters()), sum(n for *_, n in layers), sum(sizes), max(sizes), layers)
