@@ -1,4 +1,4 @@
-"""The command line: `densebook run | list | check | accept | publish | data | bench | site | doctor`."""
+"""The command line: `densebook run | list | check | accept | publish | data | bench | head | site | doctor`."""
 
 from __future__ import annotations
 
@@ -205,6 +205,39 @@ def _number(value) -> str:
     if isinstance(value, bool | str):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+@app.command()
+def head(
+    photo: Annotated[Path, typer.Argument(help="A photo of one head from the front: PNG with transparency, or before a plain wall.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The mesh to write: .glb, .ply or .obj.")] = Path("head.glb"),
+    weights: Annotated[Path | None, typer.Option(help="Weights (.safetensors); none: the data folder's, else those of runs/.")] = None,
+    resolution: Annotated[int, typer.Option(min=16, max=512, help="Octree cells along the box.")] = 128,
+    height: Annotated[float, typer.Option(help="Height of the head with a piece of its neck, metres; a photo does not tell it.")] = 0.28,
+    lit: Annotated[bool, typer.Option("--lit", help="Paint the photo's own light on the mesh, as the network sees it.")] = False,
+) -> None:
+    """One photo of a head to a coloured mesh, with a word on what the network has learnt from and where it fails."""
+    import time
+
+    from densebook.geometry.mesh import save
+    from densebook.phorhum import heads, networks
+
+    from .console import console
+
+    if out.suffix.lower() not in (".glb", ".ply", ".obj"):
+        raise InputError(f"out {out.name} has the suffix {out.suffix!r}; give .glb, .ply or .obj")
+    root = settings_module.find_root()
+    path = heads.find_weights(weights, settings_module.data_folder(), root / "runs" if root else None)
+    net = networks.load(path)
+    for line in heads.warn(heads.about(net)):
+        console.print(f"note: {line}", highlight=False)
+    start = time.perf_counter()
+    mesh, ready, stats = heads.photo_to_mesh(photo, net, resolution, lit, height)
+    for line in ready.notes:
+        console.print(f"photo: {line}", highlight=False)
+    save(mesh, out)
+    console.print(f"{out}: {len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces; {stats.evaluations:,} evaluations", highlight=False)
+    console.print(f"{time.perf_counter() - start:.1f} s", highlight=False)
 
 
 @app.command()
