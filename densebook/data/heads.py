@@ -13,6 +13,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -320,6 +321,7 @@ class HeadSet(NamedTuple):
         return HeadSet(*(t[which] for t in self))
 
 
+KINDS = ("toy", "real", "ict")
 NEAR = (0.02, 0.08)  # standard deviations of the samples near the surface; half of them each
 
 
@@ -328,7 +330,7 @@ def make_heads(
     count: int,
     size: int = 64,  # pixels a side
     generator: torch.Generator | None = None,  # on the CPU; None: always the same heads
-    kind: str = "toy",  # "toy" or "real"
+    kind: str | Sequence[Mesh] = "toy",  # "toy", "real", "ict", or meshes in the frame: head k shows kind[k % len(kind)]
     split: str = "train",  # "train", "test", or the one factor that is held out: see SPLITS
     samples: tuple[int, int] = (512, 512),  # P on the surface, Q around it
     lights: Sequence | None = None,  # head k is lit by lights[k % len(lights)], a light or a list of lights; None: drawn
@@ -340,9 +342,11 @@ def make_heads(
     one colour a picture. Time on one core: see `data_scripts/heads.py`. Raises InputError for a count or size below 1, an unknown kind or
     split, and where `real_head` does.
     """
-    if kind not in ("toy", "real"):
-        raise InputError(f"kind {kind!r} is not known{nearest(str(kind), ('toy', 'real'))}")
-    for name, value in (("count", count), ("size", size)):
+    if isinstance(kind, str) and kind not in KINDS:
+        raise InputError(f"kind {kind!r} is not known{nearest(str(kind), KINDS)}")
+    if not isinstance(kind, str) and not (len(kind) and all(isinstance(m, Mesh) for m in kind)):
+        raise InputError("kind holds no mesh, or something that is none; give 'toy', 'real', 'ict' or a list of Mesh")
+    for name, value in (("count", count), ("size", size), ("samples[0]", samples[0]), ("samples[1]", samples[1])):
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{name} is {value!r}; give a whole number from 1 up")
     u = _Dice(generator, split)
@@ -350,9 +354,18 @@ def make_heads(
     return HeadSet(*(torch.stack(column) for column in zip(*rows)), torch.arange(count))
 
 
-def _one(u: _Dice, k: int, size: int, kind: str, split: str, samples: tuple[int, int], lights, yaw: float) -> list[Tensor]:
+def _mesh_head(draw: torch.Generator, kind: str, split: str, size: int) -> Mesh:
+    return ict_head(draw, split) if kind == "ict" else real_head(draw, split, fine=size > 256)
+
+
+def _one(u: _Dice, k: int, size: int, kind, split: str, samples: tuple[int, int], lights, yaw: float) -> list[Tensor]:
     """One row of a `HeadSet`, all but the identity."""
-    subject = _Toy(toy_head(u.draw, split)) if kind == "toy" else _Real(real_head(u.draw, split, fine=size > 256))
+    if isinstance(kind, str):
+        subject = (
+            _Toy(toy_head(u.draw, split), 64 if size <= 128 else 128) if kind == "toy" else _Real(_mesh_head(u.draw, kind, split, size))
+        )
+    else:
+        subject = _Real(kind[k % len(kind)])
     camera = _camera(u, size, yaw)
     lit = _lights(u, kind) if lights is None else lights[k % len(lights)]
     picture = photograph(subject.mesh, camera, lit, _behind(u), subject.paint)
@@ -373,13 +386,13 @@ def _behind(u: _Dice) -> list[float]:
     return [grey * u(0.7, 1.3) for _ in range(3)]
 
 
-def _lights(u: _Dice, kind: str) -> tuple:
+def _lights(u: _Dice, kind) -> tuple:
     from densebook.render.shading import Ambient, Directional
 
     def tint(strength: float) -> list[float]:
         return [strength * u(0.88, 1.12) for _ in range(3)]
 
-    if kind == "real":
+    if kind in ("real", "ict"):
         return _surroundings(u)
     lamps = [Ambient(tint(u(0.2, 0.5)))]
     for low, high in ((0.4, 0.8), (0.05, 0.25)):
@@ -474,7 +487,8 @@ class _Real:
         points = _around(outer, around, draw)
         nearest, owner, distance = MeshSDF(outer, sign="winding").closest(points)
         signed = torch.where(bvh.is_inside(tree, points), -distance, distance)
-        return [surface, normals, albedo(outer, face, weights), points, signed, albedo(outer, owner, _weights(outer, nearest, owner))]
+        color, nearby = (albedo(outer, f, w).clamp(0, 1) for f, w in ((face, weights), (owner, _weights(outer, nearest, owner))))
+        return [surface, normals, color, points, signed, nearby]
 
 
 def _outer(mesh: Mesh) -> Mesh:
@@ -523,16 +537,274 @@ TRAIN_LIGHTS, TEST_LIGHTS = ("studio", "park", "city", "forest", "night", "offic
 
 @functools.lru_cache(maxsize=16)
 def _radiance(name: str) -> Float[Tensor, "32 64 3"]:
-    """A map of the registry, small, with mean brightness 1."""
+    """A map of the registry, small, with mean brightness 1, its tint mostly taken out as a camera's white balance does."""
     from . import images, registry
 
     radiance = images.read_hdr(registry.get(name)).permute(2, 0, 1)[None]
-    return torch.nn.functional.adaptive_avg_pool2d(radiance, (32, 64))[0].permute(1, 2, 0) / radiance.mean()
+    small = torch.nn.functional.adaptive_avg_pool2d(radiance, (32, 64))[0].permute(1, 2, 0)
+    small = small / small.mean((0, 1)) ** 0.7
+    return small / small.mean()
 
 
 def _surroundings(u: _Dice) -> tuple:
     """A radiance map turned about y, as bright as a face needs it."""
-    from densebook.render.shading import Environment
+    from densebook.render.shading import Ambient, Environment
 
     light = _radiance(u.choice((*TRAIN_LIGHTS, *TEST_LIGHTS), "light", len(TEST_LIGHTS))).roll(int(u(0, 64)), dims=1)
-    return (Environment(light * u(0.5, 0.9)),)
+    return (Environment(light * u(0.35, 0.65)), Ambient(u(0.12, 0.3)))
+
+
+# The ICT face model's heads -----------------------------------------------------------------------------------------
+
+_ICT_CUT = -12.5  # centimetres: below this there are shoulders
+
+
+@functools.lru_cache(maxsize=1)
+def _ict(path) -> dict[str, Tensor]:
+    """The packed model as tensors in centimetres: neutral, identity and expression modes, faces by part, loops: 40 MB."""
+    import numpy as np
+
+    from .faces import _arrays
+    from .makehuman import open_loops
+
+    keys = ("neutral", "identity_q", "identity_scale", "expression_q", "expression_scale", "faces", "face_part", "landmarks68")
+    arrays = _arrays(path, keys)
+    faces, part = arrays["faces"].astype(np.int64), arrays["face_part"]
+    neutral = arrays["neutral"].astype(np.float32)
+    skin = faces[(part <= 1) & (neutral[faces][..., 1] > _ICT_CUT).all(axis=1)]
+    mouth, eyes, neck = [], [], []
+    for loop in open_loops(skin):
+        middle = neutral[loop].mean(axis=0)
+        (neck if middle[1] < -8 else mouth if middle[1] < 0 else eyes).append(torch.tensor(loop))
+    if (len(neck), len(mouth), len(eyes)) != (1, 1, 2):
+        raise InputError(
+            f"{path} is not the packed ICT model (its head has other openings); make it with `python data_scripts/faces_ict.py`"
+        )
+    balls = torch.from_numpy(faces[part == 4])
+    right = torch.from_numpy(neutral)[balls][..., 0].mean(1) < 0
+    scaled = {
+        n: torch.from_numpy(arrays[f"{n}_q"].astype(np.float32) * arrays[f"{n}_scale"][:, None, None]) for n in ("identity", "expression")
+    }
+    return {
+        "neutral": torch.from_numpy(neutral), **scaled, "skin": torch.from_numpy(skin), "neck": neck[0], "mouth": mouth[0],
+        "eyes": sorted(eyes, key=lambda loop: float(neutral[loop, 0].mean())), "balls": [balls[right], balls[~right]],
+        "landmarks": torch.from_numpy(arrays["landmarks68"].astype(np.int64)),
+    }  # fmt: skip
+
+
+def ict_head(generator: torch.Generator | None = None, split: str = "train", expression: bool = True) -> Mesh:
+    """A head of the ICT face model (Li et al. 2020): identity weights ~ N(0, 1), one to four expressions, one of a range of skin tones.
+
+    Watertight shells of skin and eyeballs, cut at the neck, colours at the vertices (the model has no textures), `objects` by part as
+    MakeHuman's. `split` "test" holds out the expressions of odd number, skins, and the sign of the first three identity weights by
+    intervals. Raises InputError, saying how to get it, where the packed model is not in the data folder.
+    """
+    from . import faces, makehuman
+
+    u, model = _Dice(generator, split), _ict(faces.ict_path())
+    weights = torch.randn(len(model["identity"]), generator=u.draw).clamp(-2, 2)
+    weights[:3] = torch.tensor([u(-2, 2, "identity") for _ in range(3)])
+    vertices = model["neutral"] + torch.einsum("m,mvc->vc", weights, model["identity"])
+    units = torch.arange(len(model["expression"]))
+    units = units[units % 2 == ("expression" in u.held)]
+    for _ in range(1 + int(u(0, 3.999))):
+        unit, amount = u.choice(units), u(0.3, 0.9)
+        vertices = vertices + expression * amount * model["expression"][unit]
+    used = model["skin"].unique()
+    vertices[model["neck"], 1] = vertices[model["neck"], 1].mean()
+    low, high = vertices[used].amin(0), vertices[used].amax(0)
+    scale = HEIGHT * u(0.92, 1.04) / (high[1] - low[1])
+    vertices = (vertices - (low + high) / 2 * torch.tensor([0.0, 1.0, 1.0])) * scale
+    mesh = _ict_closed(model, vertices, _ict_colors(u, model, vertices))
+    return makehuman.without_strays(mesh)
+
+
+def _ict_closed(model: dict, vertices: Tensor, colors: Tensor) -> Mesh:
+    """Skin with caps over neck, mouth and eyes, and the eyeballs."""
+    from .makehuman import PARTS, fan, within_loop
+
+    middles = [vertices[ball.unique()].mean(0) for ball in model["balls"]]
+    mouth = vertices[model["mouth"]].mean(0) - torch.tensor([0.0, 0.0, 0.10])
+    tips = torch.stack([mouth, vertices[model["neck"]].mean(0), *middles])
+    loops = [model["mouth"], model["neck"], *model["eyes"]]
+    shades = torch.stack([torch.tensor([0.10, 0.02, 0.02]), colors[model["neck"]].mean(0), *[torch.full((3,), 0.3)] * 2])
+    faces, parts = [model["skin"]], [torch.zeros(len(model["skin"]), dtype=torch.int64)]
+    for k, (loop, name) in enumerate(zip(loops, ("mouth", "neck", "inside", "inside"))):
+        faces.append(fan(loop, len(vertices) + k))
+        parts.append(torch.full((len(loop),), PARTS.index(name)))
+    for ball, middle, loop in zip(model["balls"], middles, model["eyes"]):
+        faces.append(ball)
+        seen = within_loop(vertices[ball].mean(1) - middle, vertices[loop] - middle)
+        parts.append(torch.where(seen, PARTS.index("eyes"), PARTS.index("inside")))
+    return Mesh(torch.cat([vertices, tips]), torch.cat(faces), colors=torch.cat([colors, shades]), objects=torch.cat(parts))
+
+
+def _ict_colors(u: _Dice, model: dict, vertices: Tensor) -> Float[Tensor, "V 3"]:
+    """Skin, cropped hair, brows, lips and irises by place and landmark."""
+    tone = u(0, len(_SKINS) - 1, "skin")
+    light, dark = (torch.tensor(_SKINS[int(tone) + k]) for k in (0, 1))
+    skin, hair, iris = torch.lerp(light, dark, tone % 1), torch.tensor(u.choice(_HAIR_COLORS)), torch.tensor(u.choice(_IRISES))
+    x, y, z = vertices.unbind(-1)
+    marks = vertices[model["landmarks"]]
+
+    def near(line: Tensor, half: float) -> Tensor:
+        """1 close to a polyline, seen from the front, 0 from `half` on."""
+        a, b = line[:-1, :2], line[1:, :2]
+        to = vertices[:, None, :2] - a
+        t = ((to * (b - a)).sum(-1) / (b - a).square().sum(-1)).clamp(0, 1)
+        return ((half - (to - t[..., None] * (b - a)).norm(dim=-1).amin(1)) * 3 / half).clamp(0, 1) * (z > 0.1)
+
+    spots = 1 + 0.05 * (vertices * 23).sin().prod(-1, keepdim=True)
+    color = (skin * spots).clamp(0, 1)
+    scalp = ((0.02 - (z - 0.95 * y + 0.17)) * 14).clamp(0, 1) * ((y + 0.12) * 8).clamp(0, 1)
+    brows = near(marks[17:22], 0.016).maximum(near(marks[22:27], 0.016))
+    color = torch.lerp(color, hair.expand_as(color), (scalp * (u() < 0.75)).maximum(brows)[:, None])
+    lips = near(torch.cat([marks[48:60], marks[48:49]]), 0.02).maximum(near(torch.cat([marks[60:68], marks[60:61]]), 0.02))
+    color = torch.lerp(color, skin * torch.tensor([0.85, 0.55, 0.55]), lips[:, None])
+    for ball in model["balls"]:
+        rows = ball.unique()
+        out = torch.nn.functional.normalize(vertices[rows] - vertices[rows].mean(0), dim=-1)[:, 2]
+        white = torch.where((out > 0.90)[:, None], iris, torch.tensor([0.68, 0.63, 0.61]))
+        color[rows] = torch.where((out > 0.985)[:, None], torch.full((3,), 0.008), white)
+    return color
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+PICTURES = ("images", "masks", "albedo")  # folders of N.png; shading/N.npz and samples/N.npz lie beside
+_SAMPLES = ("K", "cam_from_world", "surface", "normals", "albedo", "points", "distances", "point_albedo", "identity")
+
+
+def write_heads(folder: str | Path, heads: HeadSet, start: int = 0) -> list[Path]:
+    """Write heads in the layout that `read_heads` reads, numbered from `start`; returns the files, each written whole.
+
+    images/N.png and albedo/N.png (sRGB, 8 bits), masks/N.png (255 on the head), shading/N.npz (float16, linear: `shading`),
+    samples/N.npz (float32: camera, samples on and around the surface; `identity`). N has six digits.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from densebook.core.files import atomic_path
+
+    folder, written = Path(folder), []
+
+    def put(part: str, number: int, suffix: str, save: Callable) -> None:
+        path = folder / part / f"{number:06d}.{suffix}"
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            save(file)
+        written.append(path)
+
+    def bytes_of(picture: Tensor):
+        return (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+    for k in range(len(heads.images)):
+        pictures = {"images": heads.images[k], "masks": heads.masks[k][None].expand(3, -1, -1), "albedo": to_srgb(heads.albedo_images[k])}
+        for part, picture in pictures.items():
+            image = Image.fromarray(bytes_of(picture))
+            put(
+                part,
+                start + k,
+                "png",
+                lambda file, image=image, part=part: (image.convert("L") if part == "masks" else image).save(file, "PNG"),
+            )
+        shading = heads.shading_images[k].half().cpu().numpy()
+        put("shading", start + k, "npz", lambda file, shading=shading: np.savez_compressed(file, shading=shading))
+        arrays = {name: getattr(heads, name)[k].cpu().numpy() for name in _SAMPLES}
+        put("samples", start + k, "npz", lambda file, arrays=arrays: np.savez_compressed(file, **arrays))
+    return written
+
+
+def read_heads(folder: str | Path, numbers: Sequence[int] | None = None) -> HeadSet:
+    """Heads from a folder that `write_heads` or `data_scripts/heads.py` wrote; pictures have 8 bits, shading float16's precision.
+
+    `numbers`: which; None: all, in order. Nothing pickled is read. Raises InputError, naming the file, for what is missing, damaged or of
+    another size.
+    """
+    folder = Path(folder)
+    if numbers is None:
+        numbers = sorted(int(p.stem) for p in folder.glob("samples/*.npz") if p.stem.isdigit())
+    if not len(numbers):
+        raise InputError(f"{folder}: holds no samples/N.npz; give the folder that has images, masks and samples in it")
+    rows = [_read_head(folder, int(n)) for n in numbers]
+    for k, row in enumerate(rows):
+        for name in HeadSet._fields:
+            if row[name].shape != rows[0][name].shape:
+                one, other = tuple(row[name].shape), tuple(rows[0][name].shape)
+                raise InputError(
+                    f"{folder}: {name} of head {numbers[k]} has shape {one}, but of head {numbers[0]} {other}; read those alike"
+                )
+    return HeadSet(*(torch.stack([row[name] for row in rows]) for name in HeadSet._fields))
+
+
+def _read_head(folder: Path, number: int) -> dict[str, Tensor]:
+    name = f"{number:06d}"
+    image, mask, albedo = (_picture(folder / part / f"{name}.png") for part in PICTURES)
+    found = {
+        "images": image,
+        "masks": (mask[0] > 0.5).float(),
+        "albedo_images": torch.where(albedo <= 0.04045, albedo / 12.92, ((albedo + 0.055) / 1.055) ** 2.4),
+    }
+    found["shading_images"] = _npz(folder / "shading" / f"{name}.npz", ("shading",))["shading"].float()
+    found |= _npz(folder / "samples" / f"{name}.npz", _SAMPLES)
+    if len({found[n].shape[-2:] for n in ("images", "masks", "albedo_images", "shading_images")}) > 1:
+        raise InputError(f"{folder}: the pictures of head {name} have several sizes; write them again")
+    return found
+
+
+def _npz(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(np.array(arrays[name])) for name in names}
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {str(error)[:80]}); write it again") from error
+
+
+def _picture(path: Path) -> Float[Tensor, "3 H W"]:
+    """A PNG's bytes as they are, 0 to 1."""
+    from .caps import _pixels
+
+    return torch.from_numpy(_pixels(path).astype("float32") / 255).permute(2, 0, 1)
+
+
+class Scan(NamedTuple):
+    """A scanned head in a folder: one OBJ file and one texture for each subject and expression."""
+
+    subject: str
+    expression: str
+    path: Path
+    texture: Path | None  # the picture of the same name beside it; None: the OBJ's material says which
+
+    def mesh(self, size: float = HEIGHT) -> Mesh:
+        """The scan in the frame of the heads, y up as in its file: `size` high, the middle of its box at the origin."""
+        from densebook.geometry.mesh import bounds, load
+
+        from . import images
+
+        mesh = load(self.path, textures=self.texture is None)
+        if self.texture is not None and mesh.uv is not None:
+            mesh = replace(mesh, textures=(images.read_image(self.texture),), face_textures=None, face_colors=None)
+        low, high = bounds(mesh)
+        if not float(high[1] - low[1]) > 0:
+            raise InputError(f"{self.path}: has no height; a head scan is y up")
+        return replace(mesh, vertices=(mesh.vertices - (low + high) / 2) * (size / (high[1] - low[1])))
+
+
+def read_scans(folder: str | Path) -> list[Scan]:
+    """The scans of a folder in the thesis's layout, subjects x expressions: SUBJECT/EXPRESSION.obj, with EXPRESSION.png or .jpg beside it.
+
+    A folder SUBJECT/EXPRESSION/ with one OBJ file in it does as well. Meshes are read by `Scan.mesh`, one at a time; give a list of them to
+    `make_heads` as `kind`. Raises InputError for a folder without scans.
+    """
+    folder, found = Path(folder), []
+    paths = [*folder.glob("*/*.obj"), *folder.glob("*/*/*.obj")]
+    for path in sorted(paths):
+        parts = path.relative_to(folder).parts
+        pictures = [p for suffix in (".png", ".jpg", ".jpeg") if (p := path.with_suffix(suffix)).is_file()]
+        found.append(Scan(parts[0], path.stem if len(parts) == 2 else parts[1], path, pictures[0] if pictures else None))
+    if not found:
+        raise InputError(f"{folder}: holds no SUBJECT/EXPRESSION.obj; give the folder with one folder for each subject")
+    return found

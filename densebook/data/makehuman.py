@@ -113,9 +113,9 @@ def _islands(corners: np.ndarray, count: int) -> np.ndarray:
     return label[corners[:, 0]]
 
 
-def _loops(quads: np.ndarray) -> list[list[int]]:
+def open_loops(polygons: np.ndarray) -> list[list[int]]:
     """Closed paths along the open edges, in the direction in which a cap's faces must run."""
-    a, b = quads.ravel(), np.roll(quads, -1, axis=1).ravel()
+    a, b = polygons.ravel(), np.roll(polygons, -1, axis=1).ravel()
     edges = set(zip(a.tolist(), b.tolist()))
     after = {v: u for u, v in edges if (v, u) not in edges}
     loops = []
@@ -160,7 +160,7 @@ def _model(folder: Path) -> _Model:
         faces=small,
         uv=torch.stack([_windowed(places, w) for w in _WINDOWS])[texture, torch.arange(len(texture))].float(),
         texture=texture,
-        loops=_sorted_loops([torch.from_numpy(kept[loop]) for loop in _loops(head[..., 0])], torch.from_numpy(vertices[used])),
+        loops=_sorted_loops([torch.from_numpy(kept[loop]) for loop in open_loops(head[..., 0])], torch.from_numpy(vertices[used])),
         eyes=[torch.from_numpy(kept[h]) for h in helpers],
         masks={},
         scalp=torch.zeros(len(used)),
@@ -433,16 +433,15 @@ def _assembled(model: _Model, vertices: Tensor, paint: tuple[Tensor, Tensor, Ten
     rows, faces = [vertices, torch.stack([tip for _, tip, _ in tips])], [model.faces]
     parts = [torch.zeros(len(model.faces), dtype=torch.int64)]
     for k, (name, _, loop) in enumerate(tips):
-        fan = torch.stack([loop, loop.roll(-1), torch.full_like(loop, len(vertices) + k)], dim=1)
-        faces.append(fan)
-        parts.append(torch.full((len(fan),), PARTS.index(name)))
+        faces.append(fan(loop, len(vertices) + k))
+        parts.append(torch.full((len(loop),), PARTS.index(name)))
     uv = [model.uv, torch.zeros(sum(map(len, faces[1:])), 3, 2)]
     texture = [model.texture, torch.full((sum(map(len, faces[1:])),), -1)]
     start = len(vertices) + len(tips)
     for (ball, ball_faces, ball_uv), middle, loop in zip(eyeballs, middles, model.loops["eye caps"]):
         rows.append(ball)
         faces.append(ball_faces + start)
-        seen = _within(ball[ball_faces].mean(1) - middle, vertices[loop] - middle)
+        seen = within_loop(ball[ball_faces].mean(1) - middle, vertices[loop] - middle)
         parts.append(torch.where(seen, PARTS.index("eyes"), PARTS.index("inside")))
         uv.append(ball_uv)
         texture.append(torch.full((len(ball_faces),), 2))
@@ -453,10 +452,15 @@ def _assembled(model: _Model, vertices: Tensor, paint: tuple[Tensor, Tensor, Ten
         torch.cat(rows), torch.cat(faces), uv=torch.cat(uv), textures=paint, face_textures=torch.cat(texture), face_colors=tones[part],
         objects=part,
     )  # fmt: skip
-    return _without_strays(whole)
+    return without_strays(whole)
 
 
-def _within(directions: Float[Tensor, "N 3"], loop: Float[Tensor, "L 3"]) -> Bool[Tensor, "N"]:
+def fan(loop: Int[Tensor, "L"], tip: int) -> Int[Tensor, "L 3"]:
+    """Triangles from a loop of `open_loops` to a vertex."""
+    return torch.stack([loop, loop.roll(-1), torch.full_like(loop, tip)], dim=1)
+
+
+def within_loop(directions: Float[Tensor, "N 3"], loop: Float[Tensor, "L 3"]) -> Bool[Tensor, "N"]:
     """Whether directions pass through a loop before the eye (z > 0): crossings of a half line with the loop, both on the plane z = 1."""
     x, y = (directions[:, :2] / directions[:, 2:].clamp_min(1e-3)).unbind(-1)
     a = loop[:, :2] / loop[:, 2:].clamp_min(1e-3)
@@ -466,10 +470,11 @@ def _within(directions: Float[Tensor, "N 3"], loop: Float[Tensor, "L 3"]) -> Boo
     return ((straddles & (x[:, None] < at)).sum(1) % 2 == 1) & (directions[:, 2] > 1e-3)
 
 
-def _without_strays(mesh: Mesh) -> Mesh:
+def without_strays(mesh: Mesh) -> Mesh:
     """The mesh without vertices that no face uses (the helper eyes)."""
     used, faces = torch.unique(mesh.faces, return_inverse=True)
-    mesh = replace(mesh, vertices=mesh.vertices[used], faces=faces.view(-1, 3))
+    colors = None if mesh.colors is None else mesh.colors[used]
+    mesh = replace(mesh, vertices=mesh.vertices[used], faces=faces.view(-1, 3), colors=colors)
     return replace(mesh, normals=vertex_normals(mesh))
 
 
