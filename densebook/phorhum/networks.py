@@ -19,25 +19,8 @@ from ..core import files
 from ..core.errors import InputError
 
 # %% auto #0
-__all__ = ['blur_pool', 'encode_points', 'pixel_features', 'FeatureNet', 'GeometryNet', 'ShadingNet', 'Encoding', 'PhorhumNet',
-           'HeadSDF', 'save', 'load']
-
-# %% ../../nbs/phorhum/60_networks.ipynb #768d5e0a
-def blur_pool(
-    x: Float[Tensor, "B C H W"],
-    taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0),  # of the low-pass filter along each axis; scaled to sum 1
-) -> Float[Tensor, "B C h w"]:
-    """Half the picture after a low-pass filter (Zhang 2019); h, w = ceil(H / 2), ceil(W / 2), the border is repeated.
-
-    Four taps keep a cell in the middle of its two pixels; three taps, as in the thesis's code, move it by half a pixel.
-    Memory: twice x.
-    """
-    line = torch.tensor(taps, dtype=x.dtype, device=x.device)
-    line = (line / line.sum()).expand(x.shape[1], 1, 1, -1)
-    before, after = (len(taps) - 1) // 2, len(taps) // 2 - 1 + len(taps) % 2
-    x = F.pad(x, (before, after, before, after), mode="replicate")
-    x = F.conv2d(x, line, stride=(1, 2), groups=x.shape[1])
-    return F.conv2d(x, line.mT, stride=(2, 1), groups=x.shape[1])
+__all__ = ['encode_points', 'blur_pool', 'FeatureNet', 'pixel_features', 'GeometryNet', 'ShadingNet', 'Encoding', 'HeadSDF',
+           'PhorhumNet', 'save', 'load']
 
 # %% ../../nbs/phorhum/60_networks.ipynb #b8cb84f5
 def encode_points(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 6"]:
@@ -48,33 +31,25 @@ def encode_points(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 6"
     turned = math.pi * points
     return torch.cat([turned.sin(), turned.cos()], dim=-1)
 
-# %% ../../nbs/phorhum/60_networks.ipynb #40092e87
-def pixel_features(
-    features: Float[Tensor, "B C H W"],  # of every pixel of the picture
-    K: Float[Tensor, "*#B 3 3"],  # intrinsics of the picture, pixels; one for all or one a picture
-    cam_from_world: Float[Tensor, "*#B 4 4"],
-    points: Float[Tensor, "B N 3"],  # world points, metres
-) -> Float[Tensor, "B N C"]:
-    """The features where the points are seen: perspective projection (Hartley and Zisserman, Eq. 6.8), bilinear between pixel centres.
+# %% ../../nbs/phorhum/60_networks.ipynb #9e0aca75
+def blur_pool(
+    x: Float[Tensor, "B C H W"],
+    taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0),  # of the low-pass filter along each axis; scaled to sum 1
+) -> Float[Tensor, "B C h w"]:
+    """Half the picture after a low-pass filter (Zhang 2019); h, w = H / 2, W / 2 for even sides; the border is repeated.
 
-    Points beside the picture take its border; points at or behind the camera's plane are taken as 1e-3 m before it.
-    Differentiable, twice too, in all arguments (the second derivative of bilinear weights is zero but for the mixed one).
-    Memory: 4 N C numbers a picture; a map in channels-last memory is not copied.
+    Four taps keep a cell in the middle of its two pixels; three taps, as in the thesis's code, move it by half a pixel.
+    Memory: twice x. Fastest in channels-last memory. Raises InputError for fewer than two taps.
     """
-    B, C, H, W = features.shape
-    local = points @ cam_from_world[..., :3, :3].mT + cam_from_world[..., None, :3, 3]
-    plane = local[..., :2] / local[..., 2:].clamp_min(1e-3)
-    uv = plane @ K[..., :2, :2].mT + K[..., None, :2, 2] - 0.5
-    x, y = uv[..., 0].clamp(0, W - 1), uv[..., 1].clamp(0, H - 1)
-    left, top = x.detach().floor().clamp_max(max(W - 2, 0)), y.detach().floor().clamp_max(max(H - 2, 0))
-    fx, fy = x - left, y - top
-    first = (top * W + left).long() + (H * W) * torch.arange(B, device=points.device)[:, None]
-    corners = first[..., None] + torch.tensor([0, min(W - 1, 1), W * min(H - 1, 1), W * min(H - 1, 1) + min(W - 1, 1)], device=points.device)
-    weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], dim=-1)
-    table = features.permute(0, 2, 3, 1).reshape(-1, C)
-    return (weights[..., None, :] @ F.embedding(corners, table))[..., 0, :]
+    if len(taps) < 2:
+        raise InputError(f"taps is {taps}; give at least two weights")
+    line = torch.tensor(taps, dtype=x.dtype, device=x.device)
+    line = line / line.sum()
+    before, after = (len(taps) - 1) // 2, len(taps) // 2 - (1 - len(taps) % 2)
+    x = F.pad(x, (before, after, before, after), mode="replicate")
+    return F.conv2d(x, (line[:, None] * line).expand(x.shape[1], 1, -1, -1), stride=2, groups=x.shape[1])
 
-# %% ../../nbs/phorhum/60_networks.ipynb #8e9d24c0
+# %% ../../nbs/phorhum/60_networks.ipynb #961ea09a
 def _scaled(channels: int, width: float) -> int:
     """Channels times the width, in fours."""
     return max(4, 4 * round(channels * width / 4))
@@ -82,22 +57,22 @@ def _scaled(channels: int, width: float) -> int:
 
 def _check_width(width: float) -> float:
     if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width < math.inf:
-        raise InputError(f"width is {width!r}; give a positive number, 1.0 for the paper's channels and 0.125 for two CPU cores")
+        raise InputError(f"width is {width!r}; give a positive number, 1.0 for the paper's channels and 0.25 for two CPU cores")
     return float(width)
 
 
+def _check_levels(levels: int) -> int:
+    if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
+        raise InputError(f"levels is {levels!r}; give how often the picture is halved, from 1 up; 6 in the thesis")
+    return levels
+
+# %% ../../nbs/phorhum/60_networks.ipynb #7a966e4a
 def _he(layer: nn.Module, slope: float, generator: torch.Generator | None) -> None:
     """He's normal initialisation for a leaky ReLU of this slope (1: linear); bias zero."""
     nn.init.kaiming_normal_(layer.weight, a=slope, nonlinearity="leaky_relu", generator=generator)
     nn.init.zeros_(layer.bias)
 
 
-def _glorot(layer: nn.Linear, generator: torch.Generator | None) -> None:
-    """Glorot's uniform initialisation, as the log's standard deviations have it; bias zero."""
-    nn.init.xavier_uniform_(layer.weight, generator=generator)
-    nn.init.zeros_(layer.bias)
-
-# %% ../../nbs/phorhum/60_networks.ipynb #9e0aca75
 class _Block(nn.Module):
     """Two 3 x 3 convolutions with bias, each with a leaky ReLU: what the thesis counts as one layer."""
 
@@ -110,85 +85,132 @@ class _Block(nn.Module):
         x = F.leaky_relu(self.conv_0(x), 0.2, inplace=True)
         return F.leaky_relu(self.conv_1(x), 0.2, inplace=True)
 
-# %% ../../nbs/phorhum/60_networks.ipynb #52039213
+# %% ../../nbs/phorhum/60_networks.ipynb #e4015da9
 class FeatureNet(nn.Module):
-    """G: a feature vector for every pixel and the code at the bottleneck. 45,833,536 parameters, as the thesis's log has them.
+    """G: a feature vector for every pixel, and the bottleneck. 45,833,536 parameters, as in the thesis's log.
 
-    A U-net of `levels` halvings by blur-pool, bilinear doubling, skips by concatenation, no normalisation layers. Level l has
-    min(64 2^l, 512) channels on the way down; on the way up 512 from level 3 on, 256 before. Raises InputError for a width
-    that is not positive and levels below 1.
+    A U-net of `levels` halvings (blur-pool) and doublings (bilinear), skips by concatenation, nothing normalised. Level l has
+    min(64 2^l, 512) channels going down; going up 512 from level 3 on, else 256. Raises InputError for a width or levels below it all.
     """
 
     def __init__(self, width: float = 1.0, levels: int = 6, generator: torch.Generator | None = None):
         super().__init__()
-        _check_width(width)
-        if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
-            raise InputError(f"levels is {levels!r}; give how often the picture is halved, from 1 up; 6 in the thesis")
-        down = [_scaled(min(64 * 2**level, 512), width) for level in range(levels)]
+        down = [_scaled(min(64 * 2**level, 512), _check_width(width)) for level in range(_check_levels(levels))]
         up = [_scaled(512 if level >= 3 else 256, width) for level in range(levels)]
         self.levels, self.channels, self.bottleneck = levels, up[0], down[-1]
         self.encoder = nn.ModuleList(_Block(i, o) for i, o in zip([3, *down[:-1]], down))
-        into = [down[-1], *reversed(up[1:])]
-        self.decoder = nn.ModuleList([_Block(down[-1], down[-1])])
-        self.decoder.extend(_Block(i + skip, o) for i, skip, o in zip(into, reversed(down), reversed(up)))
+        below = [down[-1], *reversed(up[1:])]
+        blocks = (_Block(i + skip, o) for i, skip, o in zip(below, reversed(down), reversed(up)))
+        self.decoder = nn.ModuleList([_Block(down[-1], down[-1]), *blocks])
         self.output = nn.Conv2d(up[0], up[0], 3, padding=1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 _he(layer, 1.0 if layer is self.output else 0.2, generator)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B D h w"]]:
-        """Features of every pixel and the bottleneck, h = H / 2^levels; images are sRGB in [0, 1].
+        """Features of every pixel and the bottleneck, h = H / 2^levels; images are sRGB in [0, 1], features in channels-last memory.
 
-        Memory: about 5.6 kB a pixel at width 1 without gradients. Raises InputError for sides that are no multiples of 2^levels.
+        Memory: some 5 kB a pixel at width 1 without gradients. Raises InputError for sides that are no multiples of 2^levels.
         """
         many = 2**self.levels
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % many or images.shape[3] % many or not images.numel():
             raise InputError(f"images is {tuple(images.shape)}; give (B, 3, H, W) with H and W multiples of {many}")
-        x, skips = 2 * images - 1, []
+        x, skips = (2 * images - 1).contiguous(memory_format=torch.channels_last), []
         for block in self.encoder:
             skips.append(block(x))
             x = blur_pool(skips[-1])
         bottleneck = x = self.decoder[0](x)
         for block in self.decoder[1:]:
-            skip = skips.pop()
-            x = F.interpolate(x, skip.shape[-2:], mode="bilinear", align_corners=False)
-            x = block(torch.cat([x, skip], dim=1))
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = block(torch.cat([x, skips.pop()], dim=1))
         return self.output(x), bottleneck
 
-# %% ../../nbs/phorhum/60_networks.ipynb #806e307e
-class GeometryNet(nn.Module):
-    """f: signed distance (negative inside) and albedo of points from their pixels' features. 2,109,444 parameters at 256 features.
+# %% ../../nbs/phorhum/60_networks.ipynb #f4f91ef2
+def pixel_features(
+    features: Float[Tensor, "B C H W"],  # of every pixel of the picture
+    K: Float[Tensor, "*#B 3 3"],  # intrinsics of the picture, pixels; one for all or one a picture
+    cam_from_world: Float[Tensor, "*#B 4 4"],
+    points: Float[Tensor, "B N 3"],  # head frame
+) -> Float[Tensor, "B N C"]:
+    """The features where the points are seen: perspective projection (Hartley and Zisserman, Eq. 6.8), bilinear between pixel centres.
 
-    262 -> 512 and three of 512, the input again, four more of 512, swish between them; four outputs, a sigmoid on the three
-    colours only. It starts as nearly the distance to a sphere of `radius`. Raises InputError for a width that is not positive.
+    Points beside the picture take its border; points behind, or within 1e-3 before, the camera's plane are taken to be there.
+    Differentiable twice in all arguments. Memory: 4 N C numbers a picture; a map in channels-last memory is not copied.
+    Raises InputError for another batch of points than of pictures.
+    """
+    B, C, H, W = features.shape
+    if points.ndim != 3 or len(points) != B or points.shape[-1] != 3:
+        raise InputError(f"points is {tuple(points.shape)}; give (B, N, 3) with the B = {B} of the pictures")
+    local = points @ cam_from_world[..., :3, :3].mT + cam_from_world[..., None, :3, 3]
+    uv = local[..., :2] / local[..., 2:].clamp_min(1e-3) @ K[..., :2, :2].mT + K[..., None, :2, 2] - 0.5
+    x, y = uv[..., 0].clamp(0, W - 1), uv[..., 1].clamp(0, H - 1)
+    left, top = x.detach().floor().clamp_max(max(W - 2, 0)), y.detach().floor().clamp_max(max(H - 2, 0))
+    fx, fy, right, below = x - left, y - top, min(W - 1, 1), W * min(H - 1, 1)
+    first = (top * W + left).long() + H * W * torch.arange(B, device=points.device)[:, None]
+    corners = first[..., None] + torch.tensor([0, right, below, below + right], device=points.device)
+    weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], dim=-1)
+    table = features.permute(0, 2, 3, 1).reshape(-1, C)
+    return (weights[..., None, :] @ F.embedding(corners, table))[..., 0, :]
+
+# %% ../../nbs/phorhum/60_networks.ipynb #a04b6702
+_RADIUS = 0.45  # of the sphere that f starts as: a head's volume, nearly
+
+
+class GeometryNet(nn.Module):
+    """f: signed distance (negative inside) and albedo of points, from their pixels' features. 2,109,444 parameters at 256 features.
+
+    262 -> 512 and three of 512, then the input again (774 -> 512) and three of 512, swish between; four outputs, a sigmoid on the
+    colours only. It starts as nearly the distance to a sphere. Raises InputError for a width that is not positive.
     """
 
-    def __init__(self, features: int = 256, width: float = 1.0, radius: float = 0.5, generator: torch.Generator | None = None):
+    def __init__(self, features: int = 256, width: float = 1.0, generator: torch.Generator | None = None):
         super().__init__()
         hidden, inputs = _scaled(512, _check_width(width)), features + 6
-        sizes = [inputs, *[hidden] * 3, hidden + inputs, *[hidden] * 3]
         self.features = features
-        self.dense = nn.ModuleList([*(nn.Linear(i, hidden) for i in sizes), nn.Linear(hidden, 4)])
+        self.dense = nn.ModuleList(nn.Linear(i, hidden) for i in (inputs, *[hidden] * 3, hidden + inputs, *[hidden] * 3))
+        self.dense.append(nn.Linear(hidden, 4))
         for layer in self.dense:
-            _glorot(layer, generator)
+            nn.init.xavier_uniform_(layer.weight, gain=1.0 if layer is self.dense[-1] else 5 / 3, generator=generator)
+            nn.init.zeros_(layer.bias)
+        _start_as_sphere(self, generator)
 
-    def forward(self, points: Float[Tensor, "*batch 3"], features: Float[Tensor, "*batch C"]) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch 3"]]:
-        """Distances in metres and linear albedo in [0, 1]."""
-        if features.shape[-1] != self.features:
-            raise InputError(f"features has {features.shape[-1]} channels; this net takes {self.features}")
-        inputs = torch.cat([features, encode_points(points)], dim=-1)
-        x = inputs
+    def hidden(self, points: Float[Tensor, "*batch 3"], features: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch H"]:
+        """The last layer's input."""
+        x = inputs = torch.cat([features, encode_points(points)], dim=-1)
         for place, layer in enumerate(self.dense[:-1]):
             x = F.silu(layer(torch.cat([x, inputs], dim=-1) if place == 4 else x))
-        out = self.dense[-1](x)
+        return x
+
+    def forward(
+        self, points: Float[Tensor, "*batch 3"], features: Float[Tensor, "*batch C"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch 3"]]:
+        """Distances, and linear albedo in [0, 1]. Raises InputError for another number of features."""
+        if features.shape[-1] != self.features:
+            raise InputError(f"features has {features.shape[-1]} channels; this net takes {self.features}")
+        out = self.dense[-1](self.hidden(points, features))
         return out[..., 0], out[..., 1:].sigmoid()
 
-# %% ../../nbs/phorhum/60_networks.ipynb #142d8956
+# %% ../../nbs/phorhum/60_networks.ipynb #170080bc
+@torch.no_grad()
+def _start_as_sphere(net: GeometryNet, generator: torch.Generator | None) -> None:
+    """The last layer's distance as the least-squares fit to a sphere's, at random points with random features; near points count more."""
+    count = max(2048, 4 * net.dense[0].out_features)
+    points = 2 * torch.rand(count, 3, generator=generator) - 1
+    distance = points.norm(dim=-1).double() - _RADIUS
+    x = net.hidden(points, 0.3 * torch.randn(count, net.features, generator=generator)).double()
+    x = F.pad(x, (0, 1), value=1.0)
+    near = torch.exp(-distance.abs() / 0.25)[:, None]
+    A = x.mT @ (near * x)
+    A[:-1, :-1].diagonal().add_(1e-4 * A[:-1, :-1].diagonal().mean())
+    found = torch.linalg.solve(A, x.mT @ (near[:, 0] * distance)).to(net.dense[-1].weight)
+    net.dense[-1].weight[0], net.dense[-1].bias[0] = found[:-1], found[-1]
+
+# %% ../../nbs/phorhum/60_networks.ipynb #a806d9c9
 class ShadingNet(nn.Module):
     """s: the light of a picture as 16 numbers, and the shading it throws on a normal. 686,832 + 137,475 parameters.
 
-    Four 3 x 3 convolutions (128, 64, 32, 16) on the bottleneck, averaged over it; normal and code -> 256 -> 256 -> 256 -> 3, swish
-    between, ReLU at the end. Raises InputError for a width that is not positive.
+    Four 3 x 3 convolutions (128, 64, 32, 16) on the bottleneck, averaged; normal and code -> 256 -> 256 -> 256 -> 3, swish
+    between, ReLU at the end. It starts at half the light everywhere. Raises InputError for a width that is not positive.
     """
 
     def __init__(self, bottleneck: int = 512, width: float = 1.0, generator: torch.Generator | None = None):
@@ -200,15 +222,15 @@ class ShadingNet(nn.Module):
         for layer in self.light:
             _he(layer, 0.2, generator)
         for layer in self.dense:
-            _glorot(layer, generator)
-        nn.init.constant_(self.dense[-1].bias, 0.5)
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            nn.init.constant_(layer.bias, 0.5 if layer is self.dense[-1] else 0.0)
 
     def code(self, bottleneck: Float[Tensor, "B D h w"]) -> Float[Tensor, "B 16"]:
         """The illumination code of pictures, from the feature net's bottleneck."""
         x = bottleneck
-        for place, layer in enumerate(self.light):
-            x = layer(x) if place == 3 else F.leaky_relu(layer(x), 0.2)
-        return x.mean(dim=(-2, -1))
+        for layer in self.light[:-1]:
+            x = F.leaky_relu(layer(x), 0.2)
+        return self.light[-1](x).mean(dim=(-2, -1))
 
     def forward(self, normals: Float[Tensor, "B N 3"], code: Float[Tensor, "B 16"]) -> Float[Tensor, "B N 3"]:
         """Shading (linear, from 0 up) of unit normals: picture = albedo * shading."""
@@ -217,36 +239,16 @@ class ShadingNet(nn.Module):
             x = F.silu(layer(x))
         return F.relu(self.dense[-1](x))
 
-# %% ../../nbs/phorhum/60_networks.ipynb #a15d7215
+# %% ../../nbs/phorhum/60_networks.ipynb #89d77b30
 class Encoding(NamedTuple):
     """What a picture is to the field: everything that does not depend on the point."""
 
     features: Float[Tensor, "B C H W"]  # of every pixel, in channels-last memory
     code: Float[Tensor, "B 16"]  # illumination
 
-# %% ../../nbs/phorhum/60_networks.ipynb #961ea09a
-class PhorhumNet(nn.Module):
-    """PHORHUM's three networks and the sharpness k of its inside/outside loss. 48,767,287 + 1 parameters at width 1.
 
-    `width` scales all channels (1/8 for two CPU cores), `field` those of f alone, which is paid per point and not per pixel.
-    Raises InputError as its parts.
-    """
-
-    def __init__(
-        self,
-        width: float = 1.0,
-        levels: int = 6,
-        field: float | None = None,  # width of f; None: as the others
-        generator: torch.Generator | None = None,  # of the first weights; None: torch's own
-    ):
-        super().__init__()
-        field = width if field is None else field
-        self.settings = {"width": width, "levels": levels, "field": field}
-        self.trained_on = ""
-        self.feature_net = FeatureNet(width, levels, generator)
-        self.geometry_net = GeometryNet(self.feature_net.channels, field, generator=generator)
-        self.shading_net = ShadingNet(self.feature_net.bottleneck, width, generator)
-        self.log_k = nn.Parameter(torch.tensor(math.log(40.0)))
+class _Parts(nn.Module):
+    """The three networks at work; `PhorhumNet` makes them."""
 
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Encoding:
         """Features and light of pictures (sRGB in [0, 1]); once a picture, however many points follow."""
@@ -258,10 +260,14 @@ class PhorhumNet(nn.Module):
         encoding: Encoding,
         K: Float[Tensor, "*#B 3 3"],
         cam_from_world: Float[Tensor, "*#B 4 4"],
-        points: Float[Tensor, "B N 3"],  # head frame, metres
+        points: Float[Tensor, "B N 3"],  # head frame
     ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N 3"]]:
         """Signed distance (negative inside) and albedo at points."""
         return self.geometry_net(points, pixel_features(encoding.features, K, cam_from_world, points))
+
+# %% ../../nbs/phorhum/60_networks.ipynb #35dd9aa8
+class _Slopes(_Parts):
+    """Derivatives by the points."""
 
     def field_and_gradient(
         self,
@@ -269,7 +275,7 @@ class PhorhumNet(nn.Module):
         K: Float[Tensor, "*#B 3 3"],
         cam_from_world: Float[Tensor, "*#B 4 4"],
         points: Float[Tensor, "B N 3"],
-        fixed: bool = False,  # hold the features fixed: not the surface's normal, but a third cheaper
+        fixed: bool = False,  # hold the features fixed: cheaper, but not the normal of the surface
     ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N 3"], Float[Tensor, "B N 3"]]:
         """Distance, albedo and the distance's gradient by the points (not of length one).
 
@@ -290,14 +296,8 @@ class PhorhumNet(nn.Module):
         cam_from_world: Float[Tensor, "*#B 4 4"],
         points: Float[Tensor, "B N 3"],
     ) -> Float[Tensor, "B N 3"]:
-        """Unit outward normals of the level sets: the distance's gradient by the points, through the features too, at length one."""
+        """Unit outward normals of the level sets: the gradient, through the features too, at length one."""
         return F.normalize(self.field_and_gradient(encoding, K, cam_from_world, points)[2], dim=-1)
-
-    def head(self, encoding: Encoding, K: Float[Tensor, "*#B 3 3"], cam_from_world: Float[Tensor, "*#B 4 4"], index: int = 0) -> HeadSDF:
-        """One head of a batch as a signed distance function, for octree.extract and sphere_tracing.trace."""
-        one = Encoding(encoding.features[index : index + 1], encoding.code[index : index + 1])
-        K, cam_from_world = (x if x.ndim == 2 else x[index if len(x) > 1 else 0] for x in (K, cam_from_world))
-        return HeadSDF(self, one, K, cam_from_world)
 
 # %% ../../nbs/phorhum/60_networks.ipynb #eadbd33c
 class HeadSDF:
@@ -316,6 +316,35 @@ class HeadSDF:
     def color(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         """Linear albedo in [0, 1]."""
         return self._field(points)[1]
+
+# %% ../../nbs/phorhum/60_networks.ipynb #31e363c3
+class PhorhumNet(_Slopes):
+    """PHORHUM's three networks and the sharpness k of its inside/outside loss: 48,767,287 + 1 parameters at width 1.
+
+    `width` scales all channels, `field` those of f alone, which is paid for each point and not once a picture.
+    `trained_on` is one sentence that `save` keeps with the weights. Raises InputError as its parts.
+    """
+
+    def __init__(
+        self,
+        width: float = 1.0,
+        levels: int = 6,
+        field: float | None = None,  # width of f; None: as the others
+        generator: torch.Generator | None = None,  # of the first weights; None: torch's own
+    ):
+        super().__init__()
+        field = width if field is None else field
+        self.settings, self.trained_on = {"width": width, "levels": levels, "field": field}, ""
+        self.feature_net = FeatureNet(width, levels, generator)
+        self.geometry_net = GeometryNet(self.feature_net.channels, field, generator)
+        self.shading_net = ShadingNet(self.feature_net.bottleneck, width, generator)
+        self.log_k = nn.Parameter(torch.tensor(math.log(40.0)))
+
+    def head(self, encoding: Encoding, K: Float[Tensor, "*#B 3 3"], cam_from_world: Float[Tensor, "*#B 4 4"], index: int = 0) -> HeadSDF:
+        """One head of a batch as a signed distance function, for octree.extract and sphere_tracing.trace."""
+        one = Encoding(encoding.features[index : index + 1], encoding.code[index : index + 1])
+        K, cam_from_world = (x if x.ndim == 2 else x[index if len(x) > 1 else 0] for x in (K, cam_from_world))
+        return HeadSDF(self, one, K, cam_from_world)
 
 # %% ../../nbs/phorhum/60_networks.ipynb #84f5e858
 def save(net: PhorhumNet, path: str | Path) -> None:
