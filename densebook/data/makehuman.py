@@ -35,7 +35,7 @@ SKINS = (  # the last three are held out
 HELD_SKINS = 3
 HELD_UNITS = ("browDown", "cheekPuff", "jawLeft", "mouthFrown", "mouthPucker", "mouthStretch", "noseSneer")  # expressions kept for the test
 _LIMITS = {  # the largest weight of a detail target
-    "cheek": 0.7, "chin": 0.7, "ears": 0.7, "eyebrows": 0.6, "eyes": 0.45, "forehead": 0.8, "head": 0.6, "mouth": 0.5, "neck": 0.4,
+    "cheek": 0.7, "chin": 0.7, "ears": 0.7, "eyebrows": 0.6, "eyes": 0.45, "forehead": 0.8, "head": 0.6, "mouth": 0.4, "neck": 0.4,
     "nose": 0.7,
 }  # fmt: skip
 _LEFT_OUT = ("head-trans", "head-angle", "neck-trans", "measure-", "eye-push", "eye-trans", "ear-trans", "tongueOut")
@@ -210,6 +210,14 @@ def _framed(vertices: Tensor, model: _Model, height: float) -> Tensor:
     return (vertices - middle) * (height / (high[1] - low[1]))
 
 
+def _with_neck(vertices: Tensor, model: _Model) -> Tensor:
+    """The neck's edge put level, below the chin."""
+    ring, low = model.loops["neck"][0], vertices[model.faces.unique(), 1].amin()
+    vertices = vertices.clone()
+    vertices[ring, 1] = torch.minimum(vertices[ring, 1].mean(), low) - 0.1
+    return vertices
+
+
 def _painted(model: _Model, kept: np.ndarray) -> _Model:
     """Where hair, brows and beard grow: on vertices from their place on the mean head, then as pictures over the face's texture."""
     x, y, z = _mean_adult(model).unbind(-1)
@@ -311,9 +319,10 @@ def expression(u, names: tuple[str, ...]) -> dict[str, float]:
     weights: dict[str, float] = {}
     if u() < 0.2 and "expression" not in u.held:
         return weights
-    for _ in range(1 + int(u(0, 3.999))):
+    many = 1 + int(u(0, 3.999))
+    for _ in range(many):
         sides = units[u.choice(known, "expression", len(HELD_UNITS))]
-        amount, both = u(0.25, 0.9), u() < 0.75
+        amount, both = u(0.25, 0.9) / many**0.5, u() < 0.75
         for name in sides if both or len(sides) == 1 else [u.choice(sides)]:
             weights[name] = amount
     return weights
@@ -413,7 +422,7 @@ def head(u, with_expression: bool = True, fine: bool = False) -> Mesh:
     face = expression(u, names)
     if with_expression:
         weights |= face
-    vertices = _framed(_blended(model, weights), model, 1.1 * u(0.92, 1.04))
+    vertices = _framed(_with_neck(_blended(model, weights), model), model, 1.1 * u(0.92, 1.04))
     paint = textures(u, model, folder, hairy, bearded, fine)
     skin = Mesh(vertices, model.faces)
     vertices = vertices + vertex_normals(skin) * (thick * hairy * model.scalp)[:, None]
@@ -423,8 +432,6 @@ def head(u, with_expression: bool = True, fine: bool = False) -> Mesh:
 def _assembled(model: _Model, vertices: Tensor, paint: tuple[Tensor, Tensor, Tensor]) -> Mesh:
     """Skin, caps and eyeballs as one mesh."""
     ring = model.loops["neck"][0]
-    vertices = vertices.clone()
-    vertices[ring, 1] = vertices[ring, 1].mean()
     eyeballs = [_eyeball(model.base[e], vertices[e]) for e in model.eyes]
     middles = [b[0].mean(0) for b in eyeballs]
     mouth, neck = vertices[model.loops["mouth"][0]].mean(0), vertices[ring].mean(0)
