@@ -331,7 +331,8 @@ def _up(channels: int, out: int) -> nn.Sequential:
 class EdgesToImage(nn.Module):
     """pix2pix's U-net, small: `conditions` (B, C, H, W) to sRGB (B, 3, H, W); each level halves the picture and doubles the channels.
 
-    `hint` as in `conditions`. Sides must be multiples of 2^levels. Isola et al. 2017, Section 3.2.
+    It begins as the tiles of colour and learns what to change; `hint` as in `conditions`. Sides must be multiples of 2^levels.
+    Isola et al. 2017, Section 3.2.
     """
 
     def __init__(self, width: int = 24, levels: int = 4, hint: int = 8):
@@ -343,18 +344,21 @@ class EdgesToImage(nn.Module):
         self.downs = nn.ModuleList(_down(a, b) for a, b in zip([width, *widths], widths))
         self.ups = nn.ModuleList(_up((2 if n < levels - 1 else 1) * widths[n], widths[max(n - 1, 0)]) for n in reversed(range(levels)))
         self.head = nn.Conv2d(2 * width, 3, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 3 H W"]:
         if x.ndim != 4 or x.shape[1] != self.channels or any(n % 2**self.levels for n in x.shape[2:]):
             wanted = f"(B, {self.channels}, H, W) with sides that {2**self.levels} divides"
             raise InputError(f"x has shape {tuple(x.shape)}; give conditions {wanted}")
+        base = torch.logit(x[:, 1:], eps=0.02) if self.hint else 0.0
         x, kept = self.stem(x), []
         for down in self.downs:
             kept.append(x)
             x = down(x)
         for n, up in enumerate(self.ups):
             x = torch.cat([up(x), kept[-1 - n]], dim=1)
-        return torch.sigmoid(self.head(x))
+        return torch.sigmoid(self.head(x) + base)
 
 # %% ../../nbs/ssz/53_dataset.ipynb #649eafc3
 class PatchDiscriminator(nn.Module):
