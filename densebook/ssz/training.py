@@ -44,7 +44,11 @@ def score(
     truth: Int[Tensor, "B D H W"] | UInt8[Tensor, "B D H W"],
     frustum: Frustum,
 ) -> Scores:
-    """The scores of predicted labels, over all cells of all volumes together. Raises InputError as `iou` does."""
+    """The scores of predicted labels, over all cells of all volumes together. Raises InputError as `iou` does.
+
+    Memory: some 50 bytes a cell.
+    """
+    predicted, truth = predicted.long(), truth.long()
     each = iou(predicted, truth)
     heavy = iou(predicted, truth, weights=frustum.volumes(device=truth.device))
     solid = iou((predicted > 0).long(), (truth > 0).long(), classes=2)[1]
