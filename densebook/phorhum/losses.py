@@ -21,10 +21,10 @@ from ..geometry.sphere_tracing import GRAZING, trace
 from .networks import Encoding, PhorhumNet
 
 # %% auto #0
-__all__ = ['WEIGHTS', 'g1_weight', 'geometry_loss', 'sign_loss', 'eikonal_loss', 'albedo_loss', 'rendering_loss',
-           'predicted_shading_loss', 'true_shading_loss', 'VGG', 'perceptual_loss', 'patch_pixels', 'pixel_rays',
-           'at_pixels', 'PatchHits', 'trace_patch', 'hit_points', 'PatchTruth', 'to_linear', 'patch_truth',
-           'seen_samples', 'field_gradient', 'point_losses', 'patch_losses', 'subsample', 'total_loss']
+__all__ = ['WEIGHTS', 'sign_loss', 'geometry_loss', 'eikonal_loss', 'g1_weight', 'field_gradient', 'albedo_loss', 'patch_pixels',
+           'pixel_rays', 'at_pixels', 'PatchHits', 'trace_patch', 'hit_points', 'to_linear', 'rendering_loss',
+           'predicted_shading_loss', 'true_shading_loss', 'PatchTruth', 'patch_truth', 'seen_samples', 'VGG',
+           'perceptual_loss', 'point_losses', 'patch_losses', 'subsample', 'total_loss']
 
 # %% ../../nbs/phorhum/61_losses.ipynb #7c500d95
 WEIGHTS = {
@@ -43,6 +43,33 @@ WEIGHTS = {
 }
 _PATCH = ("r", "c", "vgg", "m")  # those that need rays
 
+# %% ../../nbs/phorhum/61_losses.ipynb #d2d4cc7a
+def sign_loss(
+    distance: Float[Tensor, "*batch"],  # predicted, metres, negative inside
+    outside: Bool[Tensor, "*batch"],  # the label: true (1) outside, false (0) inside
+    k: float | Float[Tensor, ""],  # sharpness, 1 / metres; may learn
+) -> Float[Tensor, ""]:
+    """L_l: mean binary cross entropy of sigmoid(k d) against the label 1 = outside; from logits, so that nothing overflows."""
+    return F.binary_cross_entropy_with_logits(k * distance, outside.to(distance))
+
+# %% ../../nbs/phorhum/61_losses.ipynb #7ba7e3b7
+def geometry_loss(
+    distance: Float[Tensor, "*batch"],  # predicted at points of the true surface, metres
+    gradient: Float[Tensor, "*batch 3"],  # of the distance by the point, not of length one
+    normals: Float[Tensor, "*batch 3"],  # true, unit, outward
+    g1: float = 1.0,
+    g2: float = WEIGHTS["g2"],
+) -> Float[Tensor, ""]:
+    """L_g: mean of g1 |d| + g2 |grad d - n| over points of the surface. Thesis, section 5.4."""
+    return (g1 * distance.abs() + g2 * (gradient - normals).norm(dim=-1)).mean()
+
+# %% ../../nbs/phorhum/61_losses.ipynb #a9e65849
+def eikonal_loss(
+    gradient: Float[Tensor, "*batch 3"],  # of the distance by the point
+) -> Float[Tensor, ""]:
+    """L_e: mean of (|grad d| - 1)^2; zero for every true distance. Gropp et al. 2020, Eq. 2."""
+    return (gradient.norm(dim=-1) - 1).square().mean()
+
 # %% ../../nbs/phorhum/61_losses.ipynb #78bdcad5
 def g1_weight(
     step: int,  # 0 is the first
@@ -58,32 +85,24 @@ def g1_weight(
         raise InputError(f"step is {step} of steps {steps}; give a step from 0 up and at least one step in all")
     return first + (last - first) * min(step / steps, 1.0)
 
-# %% ../../nbs/phorhum/61_losses.ipynb #7ba7e3b7
-def geometry_loss(
-    distance: Float[Tensor, "*batch"],  # predicted at points of the true surface, metres
-    gradient: Float[Tensor, "*batch 3"],  # of the distance by the point, not of length one
-    normals: Float[Tensor, "*batch 3"],  # true, unit, outward
-    g1: float = 1.0,
-    g2: float = WEIGHTS["g2"],
-) -> Float[Tensor, ""]:
-    """L_g: mean of g1 |d| + g2 |grad d - n| over points of the surface. Thesis, section 5.4."""
-    return (g1 * distance.abs() + g2 * (gradient - normals).norm(dim=-1)).mean()
+# %% ../../nbs/phorhum/61_losses.ipynb #39b772c5
+def field_gradient(
+    net: PhorhumNet,
+    encoding: Encoding,
+    K: Float[Tensor, "B 3 3"],
+    cam_from_world: Float[Tensor, "B 4 4"],
+    points: Float[Tensor, "B N 3"],
+    again: bool = True,  # the gradient too can be differentiated; without it costs and memory halve
+) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N 3"], Float[Tensor, "B N 3"]]:
+    """Distance, albedo, and the distance's gradient by the points, all of one evaluation.
 
-# %% ../../nbs/phorhum/61_losses.ipynb #d2d4cc7a
-def sign_loss(
-    distance: Float[Tensor, "*batch"],  # predicted, metres, negative inside
-    outside: Bool[Tensor, "*batch"],  # the label: true (1) outside, false (0) inside
-    k: float | Float[Tensor, ""],  # sharpness, 1 / metres; may learn
-) -> Float[Tensor, ""]:
-    """L_l: mean binary cross entropy of sigmoid(k d) against the label 1 = outside; from logits, so that nothing overflows."""
-    return F.binary_cross_entropy_with_logits(k * distance, outside.to(distance))
-
-# %% ../../nbs/phorhum/61_losses.ipynb #a9e65849
-def eikonal_loss(
-    gradient: Float[Tensor, "*batch 3"],  # of the distance by the point
-) -> Float[Tensor, ""]:
-    """L_e: mean of (|grad d| - 1)^2; zero for every true distance. Gropp et al. 2020, Eq. 2."""
-    return (gradient.norm(dim=-1) - 1).square().mean()
+    The point's pixel moves with the point: this is the gradient of the surface that is extracted. Memory: about three times
+    that of `net.field` with gradients.
+    """
+    x = points if points.requires_grad else points.detach().requires_grad_(True)
+    distance, albedo = net.field(encoding, K, cam_from_world, x)
+    (gradient,) = torch.autograd.grad(distance.sum(), x, create_graph=again, retain_graph=True)
+    return distance, albedo, gradient
 
 # %% ../../nbs/phorhum/61_losses.ipynb #e186cbf6
 def albedo_loss(
@@ -96,116 +115,6 @@ def albedo_loss(
 ) -> Float[Tensor, ""]:
     """L_a: a1 times the mean absolute error on the surface plus a2 times that around it; means over points and channels."""
     return a1 * (surface - surface_truth).abs().mean() + a2 * (near - near_truth).abs().mean()
-
-# %% ../../nbs/phorhum/61_losses.ipynb #943edc9e
-def _mean(values: Float[Tensor, "*batch 3"], mask: Bool[Tensor, "*batch"] | None) -> Float[Tensor, ""]:
-    """Mean over the rays of the mask and their channels; zero, still part of the graph, where no ray hits."""
-    if mask is None:
-        return values.mean()
-    return torch.where(mask[..., None], values, 0.0).sum() / (3 * mask.sum()).clamp_min(1)
-
-# %% ../../nbs/phorhum/61_losses.ipynb #f5c803ee
-def rendering_loss(
-    front: Float[Tensor, "*batch 3"],  # albedo predicted where rays enter
-    front_truth: Float[Tensor, "*batch 3"],
-    back: Float[Tensor, "*batch 3"],  # and where they leave for good
-    back_truth: Float[Tensor, "*batch 3"],
-    mask: Bool[Tensor, "*batch"] | None = None,  # rays that count; None: all
-) -> Float[Tensor, ""]:
-    """L_r: mean absolute error of the albedo at the front hit plus that at the back hit. Thesis Eq. 5.11 (printed there as L_c)."""
-    return _mean((front - front_truth).abs() + (back - back_truth).abs(), mask)
-
-# %% ../../nbs/phorhum/61_losses.ipynb #103d745d
-def predicted_shading_loss(
-    albedo: Float[Tensor, "*batch 3"],  # predicted at the front hit, linear
-    shading: Float[Tensor, "*batch 3"],  # of the predicted normal, linear
-    pixels: Float[Tensor, "*batch 3"],  # of the picture, linear
-    mask: Bool[Tensor, "*batch"] | None = None,
-) -> Float[Tensor, ""]:
-    """L_c: mean absolute error of predicted albedo times predicted shading against the picture. Thesis Eq. 5.12."""
-    return _mean((albedo * shading - pixels).abs(), mask)
-
-# %% ../../nbs/phorhum/61_losses.ipynb #c5a8d020
-def true_shading_loss(
-    albedo_truth: Float[Tensor, "*batch 3"],  # linear
-    shading: Float[Tensor, "*batch 3"],  # predicted for the true normal, linear
-    pixels: Float[Tensor, "*batch 3"],  # of the picture, linear
-    mask: Bool[Tensor, "*batch"] | None = None,
-) -> Float[Tensor, ""]:
-    """L_s: mean absolute error of true albedo times the shading of the true normal: teaches shading alone. Thesis Eq. 5.13."""
-    return _mean((albedo_truth * shading - pixels).abs(), mask)
-
-# %% ../../nbs/phorhum/61_losses.ipynb #10b9f9b1
-_CONVOLUTIONS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512)  # VGG-16 up to relu4_3
-_TAPS = (3, 8, 15, 22)  # places of relu1_2, relu2_2, relu3_3 and relu4_3
-
-
-class VGG(nn.Module):
-    """VGG-16's feature maps relu1_2, relu2_2, relu3_3 and relu4_3 (Simonyan and Zisserman 2015); frozen.
-
-    Nothing is downloaded: without `weights` they are random (He), which still tells structures apart; with a path they are
-    torchvision's state file (.safetensors, .pth or .pt; "features.0.weight", ...). 7.6 M parameters.
-    Raises InputError for a file that is missing, unreadable, or of another net.
-    """
-
-    def __init__(self, weights: str | Path | None = None, generator: torch.Generator | None = None):
-        super().__init__()
-        from torchvision.models.vgg import make_layers
-
-        self.features = make_layers(list(_CONVOLUTIONS))
-        for layer in self.features:
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-                nn.init.zeros_(layer.bias)
-            elif isinstance(layer, nn.ReLU):
-                layer.inplace = False
-        if weights is not None:
-            self.features.load_state_dict(_vgg_state(Path(weights), self.features.state_dict()))
-        self.requires_grad_(False).eval()
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C h w"]]:
-        """The four maps of sRGB pictures in [0, 1], sides at least 8 pixels; normalised with ImageNet's mean and deviation first."""
-        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 8:
-            raise InputError(f"images is {tuple(images.shape)}; give (B, 3, H, W) of at least 8 x 8 pixels")
-        mean, deviation = (images.new_tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-        x, maps = (images - mean) / deviation, []
-        for place, layer in enumerate(self.features):
-            x = layer(x)
-            if place in _TAPS:
-                maps.append(x)
-        return maps
-
-# %% ../../nbs/phorhum/61_losses.ipynb #1bf73d69
-def _vgg_state(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The convolutions of a torchvision state file, checked against `wanted`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        read = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-        found = {name.removeprefix("features."): value for name, value in read.items()}
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as weights ({type(error).__name__}); give a VGG-16 state file of torchvision") from error
-    except Exception as error:  # the unpickler's own class is private to pickle; nothing of the file was executed
-        raise InputError(f"{path}: holds more than weights; give a VGG-16 state file of torchvision") from error
-    wrong = [n for n, v in wanted.items() if n not in found or found[n].shape != v.shape]
-    if wrong:
-        raise InputError(f"{path}: features.{wrong[0]} is missing or of another shape; give a VGG-16 state file of torchvision")
-    return {name: found[name] for name in wanted}
-
-# %% ../../nbs/phorhum/61_losses.ipynb #68bb5b50
-def perceptual_loss(
-    prediction: Float[Tensor, "B 3 H W"],  # sRGB in [0, 1]
-    target: Float[Tensor, "B 3 H W"],
-    features: Callable[[Tensor], list[Tensor]],  # pictures to feature maps, such as VGG
-) -> Float[Tensor, ""]:
-    """L_VGG: mean absolute difference of feature maps, each divided by the target's mean absolute value; mean over the maps.
-
-    The division makes the maps count alike and the loss independent of the scale of random weights. Johnson et al. 2016.
-    """
-    with torch.no_grad():
-        wanted = features(target)
-    return torch.stack([(p - t).abs().mean() / t.abs().mean().clamp_min(1e-6) for p, t in zip(features(prediction), wanted)]).mean()
 
 # %% ../../nbs/phorhum/61_losses.ipynb #c47b72fe
 def patch_pixels(
@@ -279,7 +188,7 @@ def trace_patch(
     pixels: Float[Tensor, "B R 2"],
     half: float = 1.0,  # the field is asked within [-half, half]^3 only, metres
     tolerance: float = 1e-3,  # metres
-    max_steps: int = 48,
+    max_steps: int = 64,
     lipschitz: float = 1.25,  # a learned field is steeper than a distance in places
 ) -> PatchHits:
     """Front and back hits of the rays through pixels, by sphere tracing from the camera and from the far side of the box.
@@ -321,6 +230,49 @@ def hit_points(
     slope = torch.where(slope.abs() < least, torch.where(slope < 0, -least, least), slope)
     return points - (distance / slope)[..., None] * directions
 
+# %% ../../nbs/phorhum/61_losses.ipynb #7ba1cced
+def to_linear(srgb: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """sRGB in [0, 1] as linear light (IEC 61966-2-1)."""
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
+
+# %% ../../nbs/phorhum/61_losses.ipynb #943edc9e
+def _mean(values: Float[Tensor, "*batch 3"], mask: Bool[Tensor, "*batch"] | None) -> Float[Tensor, ""]:
+    """Mean over the rays of the mask and their channels; zero, still part of the graph, where no ray hits."""
+    if mask is None:
+        return values.mean()
+    return torch.where(mask[..., None], values, 0.0).sum() / (3 * mask.sum()).clamp_min(1)
+
+# %% ../../nbs/phorhum/61_losses.ipynb #f5c803ee
+def rendering_loss(
+    front: Float[Tensor, "*batch 3"],  # albedo predicted where rays enter
+    front_truth: Float[Tensor, "*batch 3"],
+    back: Float[Tensor, "*batch 3"],  # and where they leave for good
+    back_truth: Float[Tensor, "*batch 3"],
+    mask: Bool[Tensor, "*batch"] | None = None,  # rays that count; None: all
+) -> Float[Tensor, ""]:
+    """L_r: mean absolute error of the albedo at the front hit plus that at the back hit. Thesis Eq. 5.11 (printed there as L_c)."""
+    return _mean((front - front_truth).abs() + (back - back_truth).abs(), mask)
+
+# %% ../../nbs/phorhum/61_losses.ipynb #103d745d
+def predicted_shading_loss(
+    albedo: Float[Tensor, "*batch 3"],  # predicted at the front hit, linear
+    shading: Float[Tensor, "*batch 3"],  # of the predicted normal, linear
+    pixels: Float[Tensor, "*batch 3"],  # of the picture, linear
+    mask: Bool[Tensor, "*batch"] | None = None,
+) -> Float[Tensor, ""]:
+    """L_c: mean absolute error of predicted albedo times predicted shading against the picture. Thesis Eq. 5.12."""
+    return _mean((albedo * shading - pixels).abs(), mask)
+
+# %% ../../nbs/phorhum/61_losses.ipynb #c5a8d020
+def true_shading_loss(
+    albedo_truth: Float[Tensor, "*batch 3"],  # linear
+    shading: Float[Tensor, "*batch 3"],  # predicted for the true normal, linear
+    pixels: Float[Tensor, "*batch 3"],  # of the picture, linear
+    mask: Bool[Tensor, "*batch"] | None = None,
+) -> Float[Tensor, ""]:
+    """L_s: mean absolute error of true albedo times the shading of the true normal: teaches shading alone. Thesis Eq. 5.13."""
+    return _mean((albedo_truth * shading - pixels).abs(), mask)
+
 # %% ../../nbs/phorhum/61_losses.ipynb #add99ec0
 class PatchTruth(NamedTuple):
     """What is known about the rays through pixels."""
@@ -329,11 +281,6 @@ class PatchTruth(NamedTuple):
     mask: Bool[Tensor, "B R"]  # the ray meets the head
     front_albedo: Float[Tensor, "B R 3"]  # linear RGB
     back_albedo: Float[Tensor, "B R 3"]
-
-# %% ../../nbs/phorhum/61_losses.ipynb #7ba1cced
-def to_linear(srgb: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """sRGB in [0, 1] as linear light (IEC 61966-2-1)."""
-    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
 
 # %% ../../nbs/phorhum/61_losses.ipynb #338cf636
 @torch.no_grad()
@@ -376,24 +323,87 @@ def seen_samples(
     cosine = (F.normalize(center - batch.surface, dim=-1) * batch.normals).sum(-1)
     return pixels, within & (cosine > least) & (at_pixels(batch.masks[:, None], pixels)[..., 0] > 0.5)
 
-# %% ../../nbs/phorhum/61_losses.ipynb #39b772c5
-def field_gradient(
-    net: PhorhumNet,
-    encoding: Encoding,
-    K: Float[Tensor, "B 3 3"],
-    cam_from_world: Float[Tensor, "B 4 4"],
-    points: Float[Tensor, "B N 3"],
-    again: bool = True,  # the gradient too can be differentiated; without it costs and memory halve
-) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N 3"], Float[Tensor, "B N 3"]]:
-    """Distance, albedo, and the distance's gradient by the points, all of one evaluation.
+# %% ../../nbs/phorhum/61_losses.ipynb #10b9f9b1
+_CONVOLUTIONS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512)  # VGG-16 up to relu4_3
+_TAPS = (3, 8, 15, 22)  # places of relu1_2, relu2_2, relu3_3 and relu4_3
 
-    The point's pixel moves with the point: this is the gradient of the surface that is extracted. Memory: about three times
-    that of `net.field` with gradients.
+
+class VGG(nn.Module):
+    """VGG-16's feature maps relu1_2, relu2_2, relu3_3 and relu4_3 (Simonyan and Zisserman 2015); frozen.
+
+    Nothing is downloaded: without `weights` they are random (He), which still tells structures apart; with a path they are
+    torchvision's state file (.safetensors, .pth or .pt; "features.0.weight", ...). 7.6 M parameters.
+    Raises InputError for a file that is missing, unreadable, or of another net.
     """
-    x = points if points.requires_grad else points.detach().requires_grad_(True)
-    distance, albedo = net.field(encoding, K, cam_from_world, x)
-    (gradient,) = torch.autograd.grad(distance.sum(), x, create_graph=again, retain_graph=True)
-    return distance, albedo, gradient
+
+    def __init__(self, weights: str | Path | None = None, generator: torch.Generator | None = None):
+        super().__init__()
+        from torchvision.models.vgg import make_layers
+
+        self.features = make_layers(list(_CONVOLUTIONS))
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+                nn.init.zeros_(layer.bias)
+            elif isinstance(layer, nn.ReLU):
+                layer.inplace = False
+        if weights is not None:
+            self.features.load_state_dict(_vgg_state(Path(weights), self.features.state_dict()))
+        self.requires_grad_(False).eval()
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C h w"]]:
+        """The four maps of sRGB pictures in [0, 1], sides at least 8 pixels; normalised with ImageNet's mean and deviation first."""
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 8:
+            raise InputError(f"images is {tuple(images.shape)}; give (B, 3, H, W) of at least 8 x 8 pixels")
+        mean, deviation = (images.new_tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+        x, maps = (images - mean) / deviation, []
+        for place, layer in enumerate(self.features):
+            x = layer(x)
+            if place in _TAPS:
+                maps.append(x)
+        return maps
+
+# %% ../../nbs/phorhum/61_losses.ipynb #1bf73d69
+def _vgg_state(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The convolutions of a torchvision state file, checked against `wanted`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        read = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        found = {name.removeprefix("features."): value for name, value in read.items()}
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read as weights ({type(error).__name__}); give a VGG-16 state file of torchvision") from error
+    except Exception as error:  # the unpickler's own class is private to pickle; nothing of the file was executed
+        raise InputError(f"{path}: holds more than weights; give a VGG-16 state file of torchvision") from error
+    wrong = [n for n, v in wanted.items() if n not in found or found[n].shape != v.shape]
+    if wrong:
+        raise InputError(f"{path}: features.{wrong[0]} is missing or of another shape; give a VGG-16 state file of torchvision")
+    return {name: found[name] for name in wanted}
+
+# %% ../../nbs/phorhum/61_losses.ipynb #68bb5b50
+def perceptual_loss(
+    prediction: Float[Tensor, "B 3 H W"],  # sRGB in [0, 1]
+    target: Float[Tensor, "B 3 H W"],
+    features: Callable[[Tensor], list[Tensor]],  # pictures to feature maps, such as VGG
+) -> Float[Tensor, ""]:
+    """L_VGG: mean absolute difference of feature maps, each divided by the target's mean absolute value; mean over the maps.
+
+    The division makes the maps count alike and the loss independent of the scale of random weights. Johnson et al. 2016.
+    """
+    with torch.no_grad():
+        wanted = features(target)
+    return torch.stack([(p - t).abs().mean() / t.abs().mean().clamp_min(1e-6) for p, t in zip(features(prediction), wanted)]).mean()
+
+# %% ../../nbs/phorhum/61_losses.ipynb #45260047
+def _weights(given: Mapping[str, float]) -> dict[str, float]:
+    """All weights, those not given as in WEIGHTS."""
+    for name, value in given.items():
+        if name not in WEIGHTS:
+            raise InputError(f"weights has {name!r}, which is no loss{nearest(name, WEIGHTS)}")
+        if not 0 <= value < float("inf"):
+            raise InputError(f"weights[{name!r}] is {value}; give a finite number from 0 up")
+    return {**WEIGHTS, **given}
 
 # %% ../../nbs/phorhum/61_losses.ipynb #a6f8c361
 def point_losses(
@@ -495,16 +505,6 @@ def subsample(
     on, around = pick(batch.surface.shape[1], count[0]), pick(batch.points.shape[1], count[1])
     kept = {n: getattr(batch, n).index_select(1, on) for n in ("surface", "normals", "albedo")}
     return batch._replace(**kept, **{n: getattr(batch, n).index_select(1, around) for n in ("points", "distances", "point_albedo")})
-
-# %% ../../nbs/phorhum/61_losses.ipynb #45260047
-def _weights(given: Mapping[str, float]) -> dict[str, float]:
-    """All weights, those not given as in WEIGHTS."""
-    for name, value in given.items():
-        if name not in WEIGHTS:
-            raise InputError(f"weights has {name!r}, which is no loss{nearest(name, WEIGHTS)}")
-        if not 0 <= value < float("inf"):
-            raise InputError(f"weights[{name!r}] is {value}; give a finite number from 0 up")
-    return {**WEIGHTS, **given}
 
 # %% ../../nbs/phorhum/61_losses.ipynb #179cf794
 def total_loss(
