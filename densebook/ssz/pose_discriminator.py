@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from .fruxels import Frustum
 
 # %% auto #0
 __all__ = ['TURNS', 'REACH', 'FORMS', 'KINDS', 'Targets', 'assign', 'decode', 'PoseDiscriminator', 'pose_loss', 'pose_errors',
-           'straight_through', 'discriminator_loss', 'generator_loss', 'gradient_penalty', 'mirror', 'fit_poses']
+           'mirror', 'fit_poses', 'straight_through', 'discriminator_loss', 'generator_loss', 'gradient_penalty']
 
 # %% ../../nbs/ssz/52_pose_discriminator.ipynb #68539b01
 TURNS = (1, 1, 1, 1, 1, 1, 2, 0, 1, 0)  # of each class: how many turns around the upright axis look alike, 0 for all
@@ -99,29 +98,28 @@ def decode(
     quaternions = torch.where(length > 1e-12, q / length.clamp_min(1e-12), q.new_tensor([1.0, 0.0, 0.0, 0.0]))
     return frustum.at((middle + REACH * t.tanh()) * strides), quaternions, r[..., 0].sigmoid()
 
-# %% ../../nbs/ssz/52_pose_discriminator.ipynb #e7130600
+# %% ../../nbs/ssz/52_pose_discriminator.ipynb #42c9239f
 class _Level(nn.Module):
-    """Pointwise, then depthwise 4^3 of stride 2, each with instance norm and LeakyReLU; the pointwise part may come from outside."""
+    """A level that halves each side: dense 4^3, or pointwise and depthwise 4^3; instance norm and LeakyReLU follow each layer."""
 
-    def __init__(self, width: int, out: int, spectral: bool):
+    def __init__(self, width: int, out: int, spectral: bool, dense: bool):
         super().__init__()
         wrap = spectral_norm if spectral else nn.Identity()
-        self.pointwise = wrap(nn.Conv3d(width, out, 1, bias=False))
-        self.inner = nn.InstanceNorm3d(out, affine=True)
-        self.depthwise = wrap(nn.Conv3d(out, out, 4, stride=2, padding=1, groups=out, bias=False))
-        self.outer = nn.InstanceNorm3d(out, affine=True)
+        first = nn.Identity() if dense else nn.Sequential(wrap(nn.Conv3d(width, out, 1, bias=False)), nn.InstanceNorm3d(out, affine=True), nn.LeakyReLU(0.2))
+        second = nn.Conv3d(width if dense else out, out, 4, stride=2, padding=1, groups=1 if dense else out, bias=False)
+        self.first, self.second, self.norm = first, wrap(second), nn.InstanceNorm3d(out, affine=True)
 
-    def forward(self, x: Tensor, more: Tensor | None = None) -> Tensor:
-        x = self.pointwise(x) if more is None else self.pointwise(x) + more
-        x = F.leaky_relu(self.inner(x), 0.2)
-        return F.leaky_relu(self.outer(self.depthwise(x)), 0.2)
+    def forward(self, x: Tensor, more: Tensor | float = 0.0) -> Tensor:
+        """`more` is added before the norm: the picture's part."""
+        return F.leaky_relu(self.norm(self.second(self.first(x)) + more), 0.2)
 
-# %% ../../nbs/ssz/52_pose_discriminator.ipynb #42c9239f
+# %% ../../nbs/ssz/52_pose_discriminator.ipynb #c4a1d43e
 class PoseDiscriminator(nn.Module):
     """Judges a volume of class probabilities under the picture that it was made from: (B, 8, u, v, w) for `decode`.
 
     One level halves each side, so u = v = w = size / 2^levels. The picture's part of the first layer is a 2-D convolution, spread
-    along depth. Raises InputError for sizes and shapes that do not fit. Memory while training: some 28 width floats a fruxel.
+    along depth. Raises InputError for sizes and shapes that do not fit. Memory while training: the volume
+    and its gradient, and some widths[0] floats a fruxel.
     """
 
     def __init__(
@@ -137,8 +135,8 @@ class PoseDiscriminator(nn.Module):
         self.settings = {"classes": classes, "size": size, "widths": list(widths), "spectral": spectral}
         self.classes, self.size = classes, size
         wrap = spectral_norm if spectral else nn.Identity()
-        self.picture = wrap(nn.Conv2d(3, widths[0], 1))
-        self.levels = nn.ModuleList(_Level(a, b, spectral) for a, b in zip((classes, *widths), widths))
+        self.picture = wrap(nn.Conv2d(3, widths[0], 4, stride=2, padding=1))
+        self.levels = nn.ModuleList(_Level(a, b, spectral, n == 0) for n, (a, b) in enumerate(zip((classes, *widths), widths)))
         self.pose = nn.Conv3d(widths[-1], 7, 3, padding=1)
         self.real = wrap(nn.Conv3d(widths[-1], 1, 3, padding=1))
 
@@ -148,10 +146,9 @@ class PoseDiscriminator(nn.Module):
         if tuple(images.shape) != (n, 3, s, s) or tuple(volumes.shape) != (n, self.classes, s, s, s):
             wanted = f"(B, 3, {s}, {s}) and (B, {self.classes}, {s}, {s}, {s})"
             raise InputError(f"images {tuple(images.shape)} and volumes {tuple(volumes.shape)} do not fit the net; give {wanted}")
-        more = self.picture(2 * images - 1)[:, :, None]
-        x = volumes
-        for level in self.levels:
-            x, more = level(x, more), None
+        x = self.levels[0](volumes, self.picture(2 * images - 1)[:, :, None])
+        for level in self.levels[1:]:
+            x = level(x)
         return torch.cat([self.pose(x), self.real(x)], dim=1)
 
 # %% ../../nbs/ssz/52_pose_discriminator.ipynb #798e6139
@@ -167,14 +164,14 @@ def _corners(sizes: Float[Tensor, "N 3"]) -> Float[Tensor, "N 8 3"]:
     return sizes[:, None] * signs
 
 # %% ../../nbs/ssz/52_pose_discriminator.ipynb #3905b378
-FORMS = ("corners", "separate", "paper")
+FORMS = ("separate", "corners", "paper")
 
 
 def pose_loss(
     cells: Float[Tensor, "B 8 u v w"],
     targets: Targets,
     frustum: Frustum,
-    form: str = "corners",
+    form: str = "separate",
 ) -> Float[Tensor, ""]:
     """The mean pose error of the cells that own an object; 0 where there is none.
 
@@ -243,6 +240,55 @@ def pose_errors(
     turn = torch.where(turns == 2, torch.minimum(angle(q_true), angle(_turned(q_true))), angle(q_true))
     return (t - t_true).norm(dim=-1), torch.where(turns > 0, turn, torch.nan), targets.labels[targets.mask]
 
+# %% ../../nbs/ssz/52_pose_discriminator.ipynb #2da12cc6
+def mirror(
+    images: Float[Tensor, "B 3 S S"], labels: Int[Tensor, "B D S S"], instances: Sequence[Instances]
+) -> tuple[Float[Tensor, "B 3 S S"], Int[Tensor, "B D S S"], list[Instances]]:
+    """Scenes as a mirror shows them, left for right; objects are taken to be symmetric themselves, so each stays a rotated one."""
+    turned = []
+    for x in instances:
+        side = x.centers.new_tensor([-1.0, 1.0, 1.0])
+        turned.append(Instances(x.centers * side, side[:, None] * x.rotations * side, x.sizes, x.labels))
+    return images.flip(-1), labels.flip(-1), turned
+
+# %% ../../nbs/ssz/52_pose_discriminator.ipynb #2ab2ca50
+def fit_poses(
+    net: PoseDiscriminator,
+    images: Float[Tensor, "N 3 S S"],
+    labels: Int[Tensor, "N S S S"],
+    instances: Sequence[Instances],
+    frustum: Frustum,
+    steps: int = 200,
+    lr: float = 2e-3,
+    batch: int = 8,
+    form: str = "separate",
+    generator: torch.Generator | None = None,
+) -> list[float]:
+    """Train the pose part of `net` on true scenes in place, half of them mirrored; the loss of each step.
+
+    AdamW with a warm-up and a cosine rate. Raises InputError as `pose_loss`.
+    """
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    cells = (net.size // 2 ** len(net.levels),) * 3
+    sides = (images, labels, list(instances)), mirror(images, labels, instances)
+    optimizer = torch.optim.AdamW([p for n, p in net.named_parameters() if not n.startswith("real")], lr=lr, weight_decay=1e-2)
+    history = []
+    net.train()
+    for step in range(steps):
+        share = step / steps
+        optimizer.param_groups[0]["lr"] = lr * min(1.0, 10 * share + 0.05) * 0.5 * (1 + math.cos(math.pi * share))
+        chosen = torch.randint(len(images), (batch,), generator=generator, device=generator.device).tolist()
+        pictures, classes, objects = sides[step % 2]
+        volumes = F.one_hot(classes[chosen].long(), net.classes).movedim(-1, 1).to(pictures)
+        targets = assign([objects[n] for n in chosen], frustum, cells)
+        loss = pose_loss(net(pictures[chosen], volumes), targets, frustum, form)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(loss.item())
+    net.eval()
+    return history
+
 # %% ../../nbs/ssz/52_pose_discriminator.ipynb #b092a84a
 class _StraightThrough(torch.autograd.Function):
     """One-hot arg max forwards, the derivative of soft-max backwards."""
@@ -304,52 +350,3 @@ def gradient_penalty(cells: Float[Tensor, "B 8 u v w"], volumes: Float[Tensor, "
     """
     (gradient,) = torch.autograd.grad(cells[:, 7].flatten(1).mean(1).sum(), volumes, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean()
-
-# %% ../../nbs/ssz/52_pose_discriminator.ipynb #2da12cc6
-def mirror(
-    images: Float[Tensor, "B 3 S S"], labels: Int[Tensor, "B D S S"], instances: Sequence[Instances]
-) -> tuple[Float[Tensor, "B 3 S S"], Int[Tensor, "B D S S"], list[Instances]]:
-    """Scenes as a mirror shows them, left for right; objects are taken to be symmetric themselves, so each stays a rotated one."""
-    turned = []
-    for x in instances:
-        side = x.centers.new_tensor([-1.0, 1.0, 1.0])
-        turned.append(Instances(x.centers * side, side[:, None] * x.rotations * side, x.sizes, x.labels))
-    return images.flip(-1), labels.flip(-1), turned
-
-# %% ../../nbs/ssz/52_pose_discriminator.ipynb #f35a42b9
-def fit_poses(
-    net: PoseDiscriminator,
-    images: Float[Tensor, "N 3 S S"],
-    labels: Int[Tensor, "N S S S"],
-    instances: Sequence[Instances],
-    frustum: Frustum,
-    steps: int = 200,
-    lr: float = 3e-3,
-    batch: int = 8,
-    form: str = "corners",
-    generator: torch.Generator | None = None,
-) -> list[float]:
-    """Train the pose part of `net` on true scenes in place, half of them mirrored; the loss of each step (metres for "corners").
-
-    AdamW with a warm-up and a cosine rate. Raises InputError as `pose_loss`.
-    """
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
-    cells = (net.size // 2 ** len(net.levels),) * 3
-    sides = (images, labels, list(instances)), mirror(images, labels, instances)
-    optimizer = torch.optim.AdamW([p for n, p in net.named_parameters() if not n.startswith("real")], lr=lr, weight_decay=1e-2)
-    history = []
-    net.train()
-    for step in range(steps):
-        share = step / steps
-        optimizer.param_groups[0]["lr"] = lr * min(1.0, 10 * share + 0.05) * 0.5 * (1 + math.cos(math.pi * share))
-        chosen = torch.randint(len(images), (batch,), generator=generator, device=generator.device).tolist()
-        pictures, classes, objects = sides[step % 2]
-        volumes = F.one_hot(classes[chosen].long(), net.classes).movedim(-1, 1).to(pictures)
-        targets = assign([objects[n] for n in chosen], frustum, cells)
-        loss = pose_loss(net(pictures[chosen], volumes), targets, frustum, form)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        history.append(loss.item())
-    net.eval()
-    return history
