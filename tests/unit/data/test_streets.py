@@ -1,5 +1,6 @@
 """Streets: closed toy objects of the right sizes, layouts that repeat and do not overlap, real meshes upright in metres, pair files."""
 
+import json
 import os
 import pickle
 
@@ -181,3 +182,101 @@ def test_models_that_are_refused(tmp_path):
             streets.read_pair(image, path)
     with pytest.raises(InputError, match="none.npy"):
         streets.read_pair(image, tmp_path / "none.npy")
+
+
+# --- boxes, and the tables of nuScenes ---
+
+
+def boxed(count=2):
+    made = [toy_street(torch.Generator().manual_seed(n), objects=4) for n in range(count)]
+    return made, [streets.instances(s) for s in made]
+
+
+def test_nuscenes_tables_come_back(tmp_path):
+    made, boxes = boxed()
+    written = streets.write_nuscenes(tmp_path, ["a/0.png", "a/1.png"], [s.camera for s in made], boxes)
+    assert {p.stem for p in written} >= {"sample", "sample_data", "sample_annotation", "ego_pose", "calibrated_sensor", "category", "instance"}
+    back = streets.read_nuscenes(tmp_path)
+    assert [s.image for s in back] == [tmp_path / "a/0.png", tmp_path / "a/1.png"]
+    for street, sample, found in zip(made, back, boxes):
+        assert sample.camera.size == street.camera.size and torch.allclose(sample.camera.K.float(), street.camera.K)
+        x, y, z = street.camera.center.tolist()
+        assert sample.camera.center.tolist() == pytest.approx([z, x, y], abs=1e-5)
+        for a, b in zip(sample.instances, found):
+            assert torch.allclose(a.float(), b.float(), atol=1e-5)
+
+
+def test_a_car_of_nuscenes_by_hand(tmp_path):
+    """A car 10 m ahead of a camera that looks along the ego's x axis, 1.5 m up; it drives to the left."""
+    half = 2**-0.5
+    level = [0.5, -0.5, 0.5, -0.5]  # camera x right, y down, z forward to ego x forward, y left, z up
+    tables = {
+        "category": [{"token": "c", "name": "vehicle.bus.rigid"}, {"token": "m", "name": "vehicle.motorcycle"}],
+        "instance": [{"token": "i", "category_token": "c"}, {"token": "j", "category_token": "m"}],
+        "sensor": [{"token": "s", "channel": "CAM_FRONT"}, {"token": "t", "channel": "CAM_BACK"}],
+        "calibrated_sensor": [
+            {"token": k, "sensor_token": v, "translation": [0, 0, 1.5], "rotation": level, "camera_intrinsic": [[500, 0, 400], [0, 500, 225], [0, 0, 1]]}
+            for k, v in (("k", "s"), ("l", "t"))
+        ],
+        "ego_pose": [{"token": "e", "translation": [1000, 2000, 0], "rotation": [1, 0, 0, 0]}],
+        "sample_data": [
+            {"token": str(n), "sample_token": "x", "ego_pose_token": "e", "calibrated_sensor_token": k, "filename": f"samples/{n}.jpg", "width": 800,
+             "height": 450, "is_key_frame": key}
+            for n, (k, key) in enumerate((("k", True), ("l", True), ("k", False)))
+        ],
+        "sample_annotation": [
+            {"token": o, "sample_token": "x", "instance_token": o, "translation": [1010, 2000, 1], "size": [2.5, 9, 3], "rotation": [half, 0, 0, half]}
+            for o in ("i", "j")
+        ],
+    }  # fmt: skip
+    folder = tmp_path / "v1.0-mini"
+    folder.mkdir()
+    write = lambda: [(folder / f"{name}.json").write_text(json.dumps(rows)) for name, rows in tables.items()]  # noqa: E731
+    write()
+    (sample,) = streets.read_nuscenes(tmp_path)
+    assert sample.image == tmp_path / "samples/0.jpg" and sample.camera.size == (450, 800)
+    boxes = sample.instances
+    assert boxes.labels.tolist() == [CLASSES.index("bus")] and boxes.sizes.tolist() == [[2.5, 3.0, 9.0]]
+    assert torch.allclose(boxes.centers, torch.tensor([[0.0, 0.5, 10.0]]), atol=1e-4)
+    assert torch.allclose(boxes.rotations[0], torch.tensor([[0.0, 0, -1], [0, -1, 0], [-1, 0, 0]]), atol=1e-5)  # left is nearer, up is -y, front is -x
+    assert len(streets.read_nuscenes(tmp_path, "CAM_BACK")) == 1
+    with pytest.raises(InputError, match="did you mean 'CAM_FRONT'"):
+        streets.read_nuscenes(tmp_path, "CAM_FROND")
+    for table, column, value, what in (
+        ("sample_data", "filename", "../../secret", "leaves the folder"), ("sample_data", "ego_pose_token", "none", "in no table"),
+        ("ego_pose", "rotation", [0, 0, 0, 0], "is zero"), ("sample_annotation", "size", [1, 2], "shape"),
+        ("sample_annotation", "translation", None, "finite numbers"), ("sample_annotation", "instance_token", "none", "in no table"),
+    ):  # fmt: skip
+        kept, tables[table][0][column] = tables[table][0][column], value
+        write()
+        with pytest.raises(InputError, match=what):
+            streets.read_nuscenes(tmp_path)
+        tables[table][0][column] = kept
+    write()
+    for text, what in (("{", "cannot be read"), ("{}", "no list"), ("[{}]", "has no 'token'")):
+        (folder / "sensor.json").write_text(text)
+        with pytest.raises(InputError, match=what):
+            streets.read_nuscenes(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        streets.read_nuscenes(tmp_path / "nowhere")
+
+
+def test_nuscenes_lists_must_fit(tmp_path):
+    made, boxes = boxed(1)
+    with pytest.raises(InputError, match="one each"):
+        streets.write_nuscenes(tmp_path, ["a.png", "b.png"], [made[0].camera], boxes)
+    with pytest.raises(InputError, match="at least one"):
+        streets.write_nuscenes(tmp_path, [], [], [])
+    empty = streets.Instances(*(x[:0] for x in boxes[0]))
+    streets.write_nuscenes(tmp_path, ["a.png"], [made[0].camera], [empty])
+    assert len(streets.read_nuscenes(tmp_path)[0].instances.labels) == 0
+
+
+def test_compressed_pairs(tmp_path):
+    labels = torch.arange(2 * 3 * 4).view(2, 3, 4) % 10
+    streets.write_pair(tmp_path, "a", torch.rand(3, 4, 3), labels, compressed=True)
+    ((image, model),) = streets.pairs(tmp_path)
+    assert model.name == "a.npz" and torch.equal(streets.read_pair(image, model)[1], labels)
+    np.savez_compressed(model, other=np.zeros(3))
+    with pytest.raises(InputError, match="cannot be read as a .npy array"):
+        streets.read_pair(image, model)
