@@ -174,7 +174,7 @@ class SSZGenerator(nn.Module):
 
     Images are sRGB in [0, 1]. Of `widths` the last is that of the 4 x 4 maps; at sizes too small for all of them the first
     are left out. The scores lie in memory with the classes last (channels_last_3d). Inference at 128^3 x 10 takes about
-    0.2 GB. Raises InputError for sizes, widths, decoders and images that do not fit.
+    0.25 GB. Raises InputError for sizes, widths, decoders and images that do not fit.
     """
 
     def __init__(
@@ -224,13 +224,14 @@ class ZGAN(nn.Module):
         self.settings = {"classes": classes, "size": size, "width": width}
         self.size = size
         widths = [width * min(2**n, 8) for n in range(size.bit_length())]
-        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.first = nn.Conv2d(3, width, 3, padding=1, bias=False)
         pairs = list(zip(widths, widths[1:]))
         norms = [nn.BatchNorm2d(o) for _, o in pairs[:-1]] + [nn.Identity()]  # one value a channel cannot be normalised
-        self.down = nn.ModuleList(nn.Sequential(nn.LeakyReLU(_SLOPE), nn.Conv2d(i, o, 4, 2, 1), m) for (i, o), m in zip(pairs, norms))
-        inner = [o if n == len(pairs) - 1 else 2 * o for n, (_, o) in enumerate(pairs)]
-        ups = [nn.Sequential(nn.ReLU(), nn.ConvTranspose3d(o, i, 4, 2, 1), nn.BatchNorm3d(i)) for (i, _), o in zip(pairs, inner)]
-        self.up = nn.ModuleList(ups[::-1])
+        downs = [nn.Conv2d(i, o, 4, 2, 1, bias=False) for i, o in pairs]
+        self.down = nn.ModuleList(nn.Sequential(nn.LeakyReLU(_SLOPE), conv, norm) for conv, norm in zip(downs, norms))
+        joined = [2 * o for _, o in pairs[:-1]] + [widths[-1]]
+        ups = [(nn.ConvTranspose3d(o, i, 4, 2, 1, bias=False), nn.BatchNorm3d(i)) for (i, _), o in zip(pairs, joined)]
+        self.up = nn.ModuleList(nn.Sequential(nn.ReLU(), *up) for up in ups[::-1])
         self.head = nn.Sequential(nn.ReLU(), nn.Conv3d(2 * width, classes, 1))
 
     def forward(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C S S S"]:
