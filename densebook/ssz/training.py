@@ -146,7 +146,7 @@ class StreetBatches(torch.utils.data.Dataset):
         draw = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) * 1_000_003 + i)
         chosen = torch.randint(len(self.examples.images), (self.batch,), generator=draw)
         turned = torch.rand(self.batch, generator=draw) < 0.5
-        images, labels = self.examples.images[chosen], self.examples.labels[chosen]
+        images, labels = self.examples.images[chosen], self.examples.labels[chosen].long()
         objects = [self.examples.instances[n] for n in chosen.tolist()]
         images_m, labels_m, objects_m = mirror(images, labels, objects)
         which = turned[:, None, None, None]
@@ -281,7 +281,7 @@ def ssz_module(
         def on_train_epoch_start(self) -> None:
             self.trainer.train_dataloader.dataset.epoch = self.current_epoch
 
-        def training_step(self, batch: tuple, index: int) -> None:
+        def training_step(self, batch: Sequence, index: int) -> None:
             share = int(self.count) / steps
             self.count += 1
             met = judge is not None and share >= join and int(self.count) % every == 0
@@ -296,7 +296,7 @@ def ssz_module(
     return module
 
 # %% ../../nbs/ssz/54_training.ipynb #e1d57c13
-def _both_steps(module, batch: tuple, share: float, loud: float) -> dict[str, float]:
+def _both_steps(module, batch: Sequence, share: float, loud: float) -> dict[str, float]:
     """One step of the generator and, where the discriminator is loud (above 0), one of it; returns the terms."""
     images, labels, instances = batch
     frustum, settings = module.settings["frustum"], module.settings
