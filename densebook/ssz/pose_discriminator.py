@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..core.errors import InputError, nearest
-from ..data.streets import CLASSES, Instances
+from ..data.streets import Instances
 from ..geometry.poses import quaternion_from_rotation, rotation_from_quaternion
 from .fruxels import Frustum
 
@@ -105,9 +105,9 @@ class _Level(nn.Module):
     def __init__(self, width: int, out: int, spectral: bool, dense: bool):
         super().__init__()
         wrap = spectral_norm if spectral else nn.Identity()
-        first = nn.Identity() if dense else nn.Sequential(wrap(nn.Conv3d(width, out, 1, bias=False)), nn.InstanceNorm3d(out, affine=True), nn.LeakyReLU(0.2))
+        first = [] if dense else [wrap(nn.Conv3d(width, out, 1, bias=False)), nn.InstanceNorm3d(out, affine=True), nn.LeakyReLU(0.2)]
         second = nn.Conv3d(width if dense else out, out, 4, stride=2, padding=1, groups=1 if dense else out, bias=False)
-        self.first, self.second, self.norm = first, wrap(second), nn.InstanceNorm3d(out, affine=True)
+        self.first, self.second, self.norm = nn.Sequential(*first), wrap(second), nn.InstanceNorm3d(out, affine=True)
 
     def forward(self, x: Tensor, more: Tensor | float = 0.0) -> Tensor:
         """`more` is added before the norm: the picture's part."""
