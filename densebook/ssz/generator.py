@@ -81,7 +81,7 @@ class _Encoder(nn.Module):
         return maps
 
 # %% ../../nbs/ssz/51_generator.ipynb #646089f1
-def _shuffle(x: Float[Tensor, "B D H W 8*C"]) -> Float[Tensor, "B 2*D 2*H 2*W C"]:
+def _shuffle(x: Float[Tensor, "B D H W _"]) -> Float[Tensor, "B 2*D 2*H 2*W _"]:
     """Eight groups of channels become the eight children of a cell: a stride-2 transposed convolution with a 2^3 kernel."""
     B, D, H, W, C = x.shape
     x = x.view(B, D, H, W, 2, 2, 2, C // 8).permute(0, 1, 4, 2, 5, 3, 6, 7)
