@@ -154,6 +154,7 @@ def pixel_features(
 
 # %% ../../nbs/phorhum/60_networks.ipynb #a04b6702
 _RADIUS = 0.45  # of the sphere that f starts as: a head's volume, nearly
+_QUIET = 0.3  # factor of the features' first weights: the first field is the same for every picture, nearly
 
 
 class GeometryNet(nn.Module):
@@ -193,17 +194,23 @@ class GeometryNet(nn.Module):
 # %% ../../nbs/phorhum/60_networks.ipynb #170080bc
 @torch.no_grad()
 def _start_as_sphere(net: GeometryNet, generator: torch.Generator | None) -> None:
-    """The last layer's distance as the least-squares fit to a sphere's, at random points with random features; near points count more."""
-    count = max(2048, 4 * net.dense[0].out_features)
-    points = 2 * torch.rand(count, 3, generator=generator) - 1
-    distance = points.norm(dim=-1).double() - _RADIUS
-    x = net.hidden(points, 0.3 * torch.randn(count, net.features, generator=generator)).double()
-    x = F.pad(x, (0, 1), value=1.0)
-    near = torch.exp(-distance.abs() / 0.25)[:, None]
-    A = x.mT @ (near * x)
-    A[:-1, :-1].diagonal().add_(1e-4 * A[:-1, :-1].diagonal().mean())
-    found = torch.linalg.solve(A, x.mT @ (near[:, 0] * distance)).to(net.dense[-1].weight)
-    net.dense[-1].weight[0], net.dense[-1].bias[0] = found[:-1], found[-1]
+    """Weights of the features made small, and the last layer's distance fitted to a sphere's by least squares (ridge).
+
+    At random points with random features of 64 pictures; points near the sphere count more.
+    """
+    C, each = net.features, max(64, net.dense[0].out_features // 8)
+    net.dense[0].weight[:, :C] *= _QUIET
+    net.dense[4].weight[:, -6 - C : -6] *= _QUIET
+    points = 2 * torch.rand(64, each, 3, generator=generator) - 1
+    features = 0.35 * torch.randn(64, 1, C, generator=generator) + 0.25 * torch.randn(64, each, C, generator=generator)
+    x, distance = net.hidden(points, features).flatten(0, 1).double(), points.norm(dim=-1).double().flatten() - _RADIUS
+    share = torch.exp(-distance.abs() / 0.25)
+    share = (share / share.sum())[:, None]
+    middle, level = (share * x).sum(0), (share[:, 0] * distance).sum()
+    A = (x - middle).mT @ (share * (x - middle))
+    A.diagonal().add_(0.01 * A.diagonal().mean())
+    weights = torch.linalg.solve(A, (x - middle).mT @ (share[:, 0] * (distance - level)))
+    net.dense[-1].weight[0], net.dense[-1].bias[0] = weights.to(net.dense[-1].weight), float(level - middle @ weights)
 
 # %% ../../nbs/phorhum/60_networks.ipynb #a806d9c9
 class ShadingNet(nn.Module):
