@@ -528,7 +528,7 @@ def total_loss(
     encoding = net.encode(batch.images)
     drawn = batch if count is None else subsample(batch, count, generator)
     parts = point_losses(net, encoding, drawn, k, g1_weight(step, steps, last=weights["g1"]), weights, eikonal)
-    if patch and any(weights[n] for n in _PATCH):
+    if patch and any(weights[n] for n in _PATCH if n != "vgg" or features is not None):
         pixels = patch_pixels(batch.masks, patch, generator)
         parts |= patch_losses(net, encoding, batch, pixels, k, weights, features)
     total = parts["g"] + sum(weights[n] * v for n, v in parts.items() if n in ("e", "l", "a", "s", *_PATCH))
