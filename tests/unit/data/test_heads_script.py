@@ -117,6 +117,26 @@ def test_a_python_without_bpy_is_named(heads, tmp_path, capsys):
     assert "that has bpy" in capsys.readouterr().err
 
 
+def test_pictures_of_another_renderer_are_taken_and_the_rest_stays(heads, tmp_path):
+    """A stand-in for Blender's python: called as it would be, it draws one colour for each camera."""
+    fake = tmp_path / "blender"
+    fake.write_text(
+        f"#!{sys.executable}\n"
+        "import json, pathlib, sys\n"
+        "from PIL import Image\n"
+        "assert sys.argv[1].endswith('caps.py') and sys.argv[2] == '--inside-blender'\n"
+        "folder = pathlib.Path(sys.argv[3])\n"
+        "for k, camera in enumerate(json.loads((folder / 'job.json').read_text())['cameras']):\n"
+        "    assert (folder / f\"{camera['instance']}.glb\").is_file()\n"
+        "    Image.new('RGB', tuple(camera['size'][::-1]), (10, 20, 30)).save(folder / f'{k}.png')\n"
+    )
+    fake.chmod(0o755)
+    assert heads.main(["--out", str(tmp_path / "o"), *SMALL, "--heads", "2", "--blender", str(fake)]) == 0
+    found = H.read_heads(tmp_path / "o")
+    assert torch.allclose(found.images[0, :, 3, 3] * 255, torch.tensor([10.0, 20.0, 30.0]))
+    assert (found.shading_images.amax((1, 2, 3)) > 0.2).all() and (found.distances < 0).any()
+
+
 def test_help_needs_nothing():
     done = subprocess.run([sys.executable, str(ROOT / "data_scripts/heads.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "--blender" in done.stdout
