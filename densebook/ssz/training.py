@@ -27,7 +27,7 @@ from .pose_discriminator import PoseDiscriminator, assign, discriminator_loss, g
 # %% auto #0
 __all__ = ['NETS', 'Scores', 'score', 'predict', 'evaluate', 'back_project', 'relight', 'StreetBatches', 'loader', 'Pix2VoxSmall',
            'R2N2Small', 'rate', 'adversarial_terms', 'judge_terms', 'ssz_module', 'save_state', 'load_state', 'save',
-           'load', 'make_trainer']
+           'load', 'make_trainer', 'choose_offset']
 
 # %% ../../nbs/ssz/54_training.ipynb #e371b951
 class Scores(NamedTuple):
@@ -56,21 +56,33 @@ def score(
 
 # %% ../../nbs/ssz/54_training.ipynb #5f5e371b
 @torch.no_grad()
-def predict(net: nn.Module, images: Float[Tensor, "B 3 S S"], batch: int = 8) -> UInt8[Tensor, "B S S S"]:
-    """The most likely class of every cell, `batch` pictures at a time on the network's device; the answer lies where the images lie.
+def predict(
+    net: nn.Module,
+    images: Float[Tensor, "B 3 S S"],
+    batch: int = 8,  # pictures at a time
+    twice: bool = False,  # look at the mirrored picture too, and take the mean of the logits
+    offset: Float[Tensor, "C"] | None = None,  # added to the logits of each class, see `choose_offset`
+) -> UInt8[Tensor, "B S S S"]:
+    """The most likely class of every cell, found on the network's device; the answer lies where the images lie.
 
     Memory: the answer, and the logits of one batch. Leaves the network as it was, in training or not.
     """
-    training, place = net.training, next(net.parameters()).device
+    training, place, found = net.training, next(net.parameters()).device, []
     net.eval()
-    found = [net(x.to(place)).argmax(1).to(torch.uint8).to(images.device) for x in images.split(batch)]
+    for x in images.split(batch):
+        logits = net(x.to(place))
+        logits = (logits + net(x.to(place).flip(-1)).flip(-1)) / 2 if twice else logits
+        logits = logits if offset is None else logits + offset.to(logits)[:, None, None, None]
+        found.append(logits.argmax(1).to(torch.uint8).to(images.device))
     net.train(training)
     return torch.cat(found)
 
 # %% ../../nbs/ssz/54_training.ipynb #d25614d4
-def evaluate(net: nn.Module, examples: Examples, frustum: Frustum, batch: int = 8) -> Scores:
-    """The scores of a network's predictions for these pictures. Memory as `predict`."""
-    return score(predict(net, examples.images, batch), examples.labels, frustum)
+def evaluate(
+    net: nn.Module, examples: Examples, frustum: Frustum, batch: int = 8, twice: bool = False, offset: Float[Tensor, "C"] | None = None
+) -> Scores:
+    """The scores of a network's predictions for these pictures; arguments and memory as `predict`."""
+    return score(predict(net, examples.images, batch, twice, offset), examples.labels, frustum)
 
 # %% ../../nbs/ssz/54_training.ipynb #72c32783
 def _plane(points: Float[Tensor, "B H W 3"], mask: Bool[Tensor, "B H W"]) -> Float[Tensor, "B 3"]:
@@ -444,3 +456,18 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+# %% ../../nbs/ssz/54_training.ipynb #e8356e53
+def choose_offset(
+    net: nn.Module,
+    examples: Examples,  # training streets
+    weights: Float[Tensor, "C"],  # of the loss
+    frustum: Frustum,
+    twice: bool = True,
+    powers: Sequence[float] = (0.0, 0.25, 0.5, 0.75),  # parts of the weights that are taken back
+) -> tuple[Float[Tensor, "C"], float]:
+    """The offset of the logits with the best mean IoU on these streets, and its power. Classes of weight 0 are never named."""
+    offsets = [torch.where(weights > 0, -power * weights.clamp_min(1e-30).log(), -math.inf) for power in powers]
+    means = [evaluate(net, examples, frustum, twice=twice, offset=x).mean for x in offsets]
+    best = means.index(max(means))
+    return offsets[best], powers[best]

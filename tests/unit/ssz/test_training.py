@@ -94,6 +94,48 @@ def test_predict_goes_in_batches_and_leaves_the_network_as_it_was():
     assert training.evaluate(net, examples, FRUSTUM).mean == 1
 
 
+class Sides(nn.Module):
+    """Class 1 in the left half, class 2 in the right, whatever the picture: two looks cannot agree but in doubt."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        logits = torch.zeros(len(images), 10, 8, 8, 8)
+        logits[:, 1, :, :, :4], logits[:, 2, :, :, 4:] = 2.0, 1.0
+        return logits
+
+
+def test_two_looks_are_the_mean_with_the_mirror_image():
+    images = torch.rand(3, 3, 8, 8)
+    once, twice = (training.predict(Sides(), images, twice=x) for x in (False, True))
+    assert (once[..., :4] == 1).all() and (once[..., 4:] == 2).all()
+    assert (twice == 1).all(), "2 and 0 on one look, 0 and 1 on the other: class 1 wins everywhere"
+    offset = torch.zeros(10).index_fill(0, torch.tensor([1]), -1.5)
+    assert (training.predict(Sides(), images, offset=offset)[..., :4] == 1).all()
+    assert (training.predict(Sides(), images, twice=True, offset=offset) == 2).all()
+
+
+def test_the_offset_with_the_best_score_is_chosen():
+    """Weights that make class 1 too loud by log(20): taking half of them back is too little, all is right."""
+    labels = torch.full((2, 8, 8, 8), 2, dtype=torch.uint8)
+    labels[..., :4] = 3
+    examples = Examples(torch.rand(2, 3, 8, 8), labels, [], torch.zeros(2, 8, 8))
+
+    class Loud(Sides):
+        def forward(self, images):
+            logits = torch.full((len(images), 10, 8, 8, 8), -9.0)
+            logits[:, 2], logits[:, 3, :, :, :4], logits[:, 1] = 0.0, 0.5, 2.0
+            return logits
+
+    weights = torch.ones(10).index_fill(0, torch.tensor([1]), 20.0)
+    weights[9] = 0.0
+    offset, power = training.choose_offset(Loud(), examples, weights, FRUSTUM, twice=False, powers=(0.0, 0.5, 1.0))
+    assert power == 1.0 and offset[9] == -math.inf
+    assert training.evaluate(Loud(), examples, FRUSTUM, offset=offset).mean == 1
+
+
 # Back-projection --------------------------------------------------------------------------------------------------------
 
 
