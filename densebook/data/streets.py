@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from densebook.core.errors import InputError, nearest
@@ -475,7 +475,7 @@ def write_pair(
     folder: str | Path,
     name: str,
     image: Float[Tensor, "H W 3"],
-    labels: Int[Tensor, "D H W"],
+    labels: Integer[Tensor, "D H W"],
     phase: str = "train",
     compressed: bool = False,
 ) -> tuple[Path, Path]:

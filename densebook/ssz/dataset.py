@@ -9,14 +9,14 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from ..core.errors import InputError, nearest
@@ -112,7 +112,7 @@ class Examples(NamedTuple):
     """Pictures of streets and what is to be predicted from them; on the CPU."""
 
     images: Float[Tensor, "B 3 H W"]  # sRGB in [0, 1]
-    labels: Int[Tensor, "B D H W"]  # uint8: call .long() before using it as an index
+    labels: Integer[Tensor, "B D H W"]  # uint8: call .long() before using it as an index
     instances: list[Instances]  # of each street all objects but the ground, also those out of sight
     depth: Float[Tensor, "B H W"]  # of the nearest surface at the pixel's centre, metres along z; inf where there is none
 
@@ -166,7 +166,7 @@ def make_examples(
     return join_examples([numbered_example(n, frustum, kind, split, lights) for n in numbers])
 
 # %% ../../nbs/ssz/53_dataset.ipynb #90bcab78
-def class_counts(labels: Int[Tensor, "*batch"], classes: int = len(CLASSES)) -> Int[Tensor, "classes"]:
+def class_counts(labels: Integer[Tensor, "*batch"], classes: int = len(CLASSES)) -> Integer[Tensor, "classes"]:
     """How many cells each class has; raises InputError for labels that are no classes."""
     low, high = (int(n) for n in labels.aminmax())
     if low < 0 or high >= classes:
@@ -174,19 +174,19 @@ def class_counts(labels: Int[Tensor, "*batch"], classes: int = len(CLASSES)) -> 
     return torch.bincount(labels.reshape(-1).long(), minlength=classes)
 
 # %% ../../nbs/ssz/53_dataset.ipynb #6958efc9
-def _by_cell(labels: Int[Tensor, "B D H W"], classes: int) -> Int[Tensor, "classes D H W"]:
+def _by_cell(labels: Integer[Tensor, "B D H W"], classes: int) -> Integer[Tensor, "classes D H W"]:
     """In how many models each cell has each class."""
     class_counts(labels, classes)  # refuses what is no class
     return torch.stack([(labels == n).sum(dim=0, dtype=torch.int32) for n in range(classes)])
 
 
-def _weighed(counts: Int[Tensor, "classes D H W"], power: float) -> Int[Tensor, "D H W"]:
+def _weighed(counts: Integer[Tensor, "classes D H W"], power: float) -> Integer[Tensor, "D H W"]:
     """In each cell the class with the largest count over the class's total to `power`."""
     total = counts.sum(dim=(1, 2, 3)).clamp_min(1).double()
     return (counts * (total**-power).float()[:, None, None, None]).argmax(dim=0)
 
 
-def prior(labels: Int[Tensor, "B D H W"], classes: int = len(CLASSES), power: float = 0.0) -> Int[Tensor, "D H W"]:
+def prior(labels: Integer[Tensor, "B D H W"], classes: int = len(CLASSES), power: float = 0.0) -> Integer[Tensor, "D H W"]:
     """The same answer for every picture: in each cell the class seen there most often, counts divided by the class's own to `power`.
 
     0 is the plain majority of each cell, which never names rare classes; 1 asks where each class is, not how often. Memory: 8 bytes
@@ -195,7 +195,9 @@ def prior(labels: Int[Tensor, "B D H W"], classes: int = len(CLASSES), power: fl
     return _weighed(_by_cell(labels, classes), power)
 
 # %% ../../nbs/ssz/53_dataset.ipynb #976f5501
-def best_constant(labels: Int[Tensor, "B D H W"], classes: int = len(CLASSES), steps: int = 11) -> tuple[Int[Tensor, "D H W"], float]:
+def best_constant(
+    labels: Integer[Tensor, "B D H W"], classes: int = len(CLASSES), steps: int = 11
+) -> tuple[Integer[Tensor, "D H W"], float]:
     """The `prior` whose mean IoU over classes but air is highest on these labels, of `steps` powers from 0 to 1, and that power.
 
     The IoU of a constant follows from the counts of each cell alone, so the models are read once. Memory and errors as `prior`.
@@ -214,7 +216,7 @@ BOXES = {"centers": (3,), "rotations": (3, 3), "sizes": (3,), "labels": ()}
 FRUSTUM = ("near", "far", "depth", "fov", "size")
 
 
-def _json(path: Path, names: Sequence[str]) -> dict:
+def _json(path: Path, names: Iterable[str]) -> dict:
     """The values of a JSON file under these names."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -341,7 +343,7 @@ def _up(channels: int, out: int) -> nn.Sequential:
 class EdgesToImage(nn.Module):
     """pix2pix's U-net, small: `conditions` (B, C, H, W) to sRGB (B, 3, H, W); each level halves the picture and doubles the channels.
 
-    It begins as the tiles of colour and learns what to change; `hint` as in `conditions`. Sides must be multiples of 2^levels.
+    It begins as the tiles of colour and learns what to change; `hint` as in `conditions`. Sides are multiples of 2^levels, above it.
     Isola et al. 2017, Section 3.2.
     """
 
@@ -358,8 +360,9 @@ class EdgesToImage(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 3 H W"]:
-        if x.ndim != 4 or x.shape[1] != self.channels or any(n % 2**self.levels for n in x.shape[2:]):
-            wanted = f"(B, {self.channels}, H, W) with sides that {2**self.levels} divides"
+        cell = 2**self.levels
+        if x.ndim != 4 or x.shape[1] != self.channels or any(n % cell or n <= cell for n in x.shape[2:]):
+            wanted = f"(B, {self.channels}, H, W) with sides that {cell} divides, above {cell}"
             raise InputError(f"x has shape {tuple(x.shape)}; give conditions {wanted}")
         base = torch.logit(x[:, 1:], eps=0.02) if self.hint else 0.0
         x, kept = self.stem(x), []
