@@ -596,8 +596,8 @@ def ict_head(generator: torch.Generator | None = None, split: str = "train", exp
     """A head of the ICT face model (Li et al. 2020): identity weights ~ N(0, 1), one to four expressions, one of a range of skin tones.
 
     Watertight shells of skin and eyeballs, cut at the neck, colours at the vertices (the model has no textures), `objects` by part as
-    MakeHuman's. `split` "test" holds out the expressions of odd number, skins, and the sign of the first three identity weights by
-    intervals. Raises InputError, saying how to get it, where the packed model is not in the data folder.
+    MakeHuman's. `split` "test" holds out two of every eight expressions, skin tones, and values of the first three identity
+    weights. Raises InputError, saying how to get it, where the packed model is not in the data folder.
     """
     from . import faces, makehuman
 
@@ -605,8 +605,7 @@ def ict_head(generator: torch.Generator | None = None, split: str = "train", exp
     weights = torch.randn(len(model["identity"]), generator=u.draw).clamp(-2, 2)
     weights[:3] = torch.tensor([u(-2, 2, "identity") for _ in range(3)])
     vertices = model["neutral"] + torch.einsum("m,mvc->vc", weights, model["identity"])
-    units = torch.arange(len(model["expression"]))
-    units = units[units % 2 == ("expression" in u.held)]
+    units = [k for k in range(len(model["expression"])) if (k % 8 >= 6) == ("expression" in u.held)]
     for _ in range(1 + int(u(0, 3.999))):
         unit, amount = u.choice(units), u(0.3, 0.9)
         vertices = vertices + expression * amount * model["expression"][unit]
