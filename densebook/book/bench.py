@@ -37,6 +37,8 @@ TOPICS = (
     "cpd",
     "descriptors",
     "voxelize",
+    "ssz",
+    "heads",
 )
 PRINTED = Path("tests") / "regression" / "bench"  # the last full run that its authors looked at
 

@@ -10,15 +10,14 @@ import sys
 import torch
 from jaxtyping import install_import_hook
 
-CHAPTERS = ["densebook.geometry", "densebook.render", "densebook.registration", "densebook.don", "densebook.se3", "densebook.ssz"]
+CHAPTERS = ["densebook.geometry", "densebook.render", "densebook.registration", "densebook.don", "densebook.se3"]
 with install_import_hook(CHAPTERS, "tower.check"):
-    from densebook.data import caps, categories, streets, toy
+    from densebook.data import caps, categories, toy
     from densebook.don import correspondences, dense_object_nets, grasping, keypoints, metrics
     from densebook.geometry import marching_cubes, mesh, octree, poses, sdf, sphere_tracing
     from densebook.registration import cpd, render_and_compare, shape_space
     from densebook.render import cameras, differentiable, rasterizer, shading
     from densebook.se3 import landmarks, representations, se3_transformer, se3_unet
-    from densebook.ssz import fruxels
 
 
 def walk_geometry(dtype: torch.dtype) -> None:
@@ -134,19 +133,6 @@ def walk_don(dtype: torch.dtype) -> None:
     grasping.pinch_grasp(views.depth[0], uv[0], views.camera(0))
 
 
-def walk_ssz(dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(0)
-    street = streets.toy_street(generator, size=(16, 24))
-    frustum = fruxels.Frustum(2.0, 12.0, 16, math.radians(40), (16, 24))
-    labels = fruxels.voxelize(street, frustum)
-    points = frustum.points(dtype)
-    frustum.index(points), frustum.volumes(dtype)
-    fruxels.to_mesh(labels, frustum)
-    grid, origin = fruxels.to_grid(labels, frustum, 0.5)
-    fruxels.from_grid(grid, origin, 0.5, frustum)
-    fruxels.iou(labels, labels, 10, frustum.volumes())
-
-
 def walk_se3(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(40, 3, generator=generator, dtype=dtype)
@@ -177,6 +163,5 @@ if __name__ == "__main__":
         walk_render(dtype)
         walk_registration(dtype)
         walk_don(dtype)
-        walk_ssz(dtype)
         walk_se3(dtype)
     print("every shape holds", file=sys.stdout)

@@ -21,6 +21,8 @@ REAL = (
     "registration/45_cpd",
     "don/20_correspondences",
     "ssz/50_fruxels",
+    "ssz/53_dataset",
+    "phorhum/62_heads",
 )
 real_data = os.environ.get("DENSEBOOK_DATA", "")
 
