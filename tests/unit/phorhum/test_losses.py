@@ -271,6 +271,14 @@ def test_hit_moves_as_finite_differences_say():
     assert_grad(front, torch.tensor([0.6, 0.5, 0.7], dtype=torch.float64), eps=1e-5, rtol=1e-5)
 
 
+def test_nothing_but_the_distance_moves_a_hit():
+    x, d, gradient = (unit(4, seed=s).requires_grad_() for s in range(3))
+    distance = draw(4, seed=3).requires_grad_()
+    points = losses.hit_points(x, d, distance, gradient)
+    found = torch.autograd.grad(points.sum(), [x, d, gradient, distance], allow_unused=True)
+    assert found[:3] == (None, None, None) and found[3] is not None
+
+
 def test_back_hit_moves_outwards():
     radius = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     x = torch.tensor([[0.3, 0.0, -0.4]], dtype=torch.float64)
