@@ -339,8 +339,8 @@ def make_heads(
     """`count` heads, one picture each, from a camera 3.2 units away; every number follows from the generator.
 
     Drawn lights are a soft sky and two lamps for toy heads, and radiance maps turned about y for real ones; no shadows. The background is
-    one colour a picture. At 64 pixels a core makes some eight toy heads or five real ones a second. Raises InputError for a count or size below 1, an unknown kind or
-    split, and where `real_head` does.
+    one colour a picture. At 64 pixels a core makes some eight toy heads or five real ones a second.
+    Raises InputError for a count or size below 1, an unknown kind or split, and where `real_head` does.
     """
     if isinstance(kind, str) and kind not in KINDS:
         raise InputError(f"kind {kind!r} is not known{nearest(str(kind), KINDS)}")
