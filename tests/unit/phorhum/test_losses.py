@@ -321,6 +321,19 @@ def test_patch_truth_is_the_head(one, truth):
     assert_close(told.pixels[both], losses.to_linear(losses.at_pixels(one.images, pixels))[both])
 
 
+def test_the_back_has_the_colour_of_the_outermost_sample_on_the_ray(one):
+    pixels = torch.tensor([[[16.0, 16.0]]])
+    o, d = losses.pixel_rays(one.K, one.cam_from_world, pixels)
+    side = F.normalize(torch.linalg.cross(d, torch.tensor([[[0.0, 1.0, 0.0]]])), dim=-1)
+    places = torch.tensor([[0.0, 3.5], [0.1, 3.5], [0.2, 3.5], [0.0, 3.0], [0.0, 3.7]])  # beside the ray, along it
+    surface = o + places[:, :1] * side + places[:, 1:] * d
+    albedo = torch.eye(5)[None, :, :3] + 0.0
+    turned = torch.cat([d.expand(-1, 4, -1), -d], dim=1)  # the farthest faces the camera: no back
+    batch = one._replace(surface=surface, normals=turned, albedo=albedo)
+    told = losses.patch_truth(batch, pixels).back_albedo[0, 0]
+    assert float(told.argmax()) == 0 and float(told[0]) > 0.6
+
+
 def test_seen_samples_face_the_camera_and_show_their_colour(one):
     pixels, seen = losses.seen_samples(one)
     eye = losses.pixel_rays(one.K, one.cam_from_world, pixels)[0]
@@ -346,6 +359,7 @@ def test_the_truth_is_charged_little_and_known_mistakes_what_they_are_worth(one,
     base, grown, tinted, glaring = (
         charged(Known(truth, **wrong), one) for wrong in ({}, {"grow": 0.02}, {"tint": 0.1}, {"glare": 1.3})
     )
+    assert base["m"] < 0.6, "the rays of a true head lie on the right side"
     assert base["r"] < 0.01 and base["c"] < 0.02 and base["s"] < 0.02 and base["a"] < 0.01
     assert grown["g"] - base["g"] == pytest.approx(0.02, abs=1e-4)
     assert grown["l"] > base["l"] and grown["m"] > base["m"] and grown["e"] == pytest.approx(base["e"], abs=1e-6)
