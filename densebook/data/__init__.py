@@ -9,7 +9,7 @@ import importlib
 _REGISTRY = ("available", "check_folder", "describe", "download", "get")
 _TOY = ("environment_or_toy", "mesh_or_toy")
 _IMAGES = ("read_hdr", "read_image", "write_image")
-_MODULES = ("caps", "categories", "faces", "images", "registry", "streets", "toy")
+_MODULES = ("caps", "categories", "faces", "heads", "images", "makehuman", "registry", "streets", "toy")
 __all__ = (*_REGISTRY, *_TOY, *_IMAGES, *_MODULES)
 
 
