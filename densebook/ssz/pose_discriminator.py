@@ -176,9 +176,9 @@ def pose_loss(
     """The mean pose error of the cells that own an object; 0 where there is none.
 
     "corners": mean distance of the eight corners of the object's box, metres (ADD, Hinterstoisser et al.). "separate": L1 distance
-    of the translations, metres, plus 1 - <q, q'>^2. "paper": ||R(q') t' - R(q) t||^2, Eq. 3, square metres, which fixes neither.
-    But for the last, classes with several equal turns (`TURNS`) count the best of them, and round ones no rotation.
-    Raises InputError for an unknown form and for cells that do not fit.
+    of the translations, metres, plus 1 - <q, q'>^2, plus the same with half a turn forgiven. "paper": ||R(q') t' - R(q) t||^2,
+    Eq. 3, square metres, which fixes neither. But for the last, classes with several equal turns (`TURNS`) count the best of them,
+    and round ones no rotation. Raises InputError for an unknown form and for cells that do not fit.
     """
     if form not in FORMS:
         raise InputError(f"form {form!r} is not known{nearest(str(form), FORMS)}")
@@ -207,10 +207,10 @@ def _owned(cells: Tensor, targets: Targets, frustum: Frustum) -> tuple[Tensor, .
 
 
 def _angle_cost(q: Tensor, q_true: Tensor, turns: Tensor) -> Float[Tensor, "N"]:
-    """1 - <q, q'>^2 = sin^2 of half the angle between; the better of two equal turns, 0 for round objects."""
+    """1 - <q, q'>^2 = sin^2 of half the angle between, and the same with half a turn forgiven; 0 for round objects."""
     cost = 1 - (q * q_true).sum(-1).square()
-    other = 1 - (q * _turned(q_true)).sum(-1).square()
-    return torch.where(turns == 2, torch.minimum(cost, other), cost) * (turns > 0)
+    axis = torch.minimum(cost, 1 - (q * _turned(q_true)).sum(-1).square())
+    return (axis + torch.where(turns == 2, axis, cost)) * (turns > 0)
 
 
 def _corner_cost(t: Tensor, q: Tensor, t_true: Tensor, q_true: Tensor, sizes: Tensor, turns: Tensor) -> Float[Tensor, "N"]:

@@ -178,7 +178,7 @@ def test_losses_are_zero_at_the_truth_and_known_beside_it(dtype):
     other = targets.quaternions.clone()
     other[m] = poses.quaternion_from_rotation(turned)
     loss = pd.pose_loss(cells, targets._replace(quaternions=other), FRUSTUM, "separate")
-    assert float(loss) == pytest.approx(math.sin(0.4) ** 2, abs=1e-4)
+    assert float(loss) == pytest.approx(2 * math.sin(0.4) ** 2, abs=1e-4), "once for the angle, once for the axis"
     arm = targets.sizes[m][:, [0, 2]].norm(dim=1).mean() / 2
     corner = pd.pose_loss(cells, targets._replace(quaternions=other), FRUSTUM, "corners")
     assert float(corner) == pytest.approx(float(2 * arm * math.sin(0.4)), abs=1e-2)
@@ -216,6 +216,24 @@ def test_no_objects_no_loss_but_a_graph():
     loss = pd.pose_loss(cells, pd.assign([boxes(0)], FRUSTUM, CELLS), FRUSTUM)
     loss.backward()
     assert loss == 0 and not cells.grad.any()
+
+
+def test_the_axis_can_be_learnt_before_the_front():
+    targets = pd.assign([boxes(30, 9, label=2)], FRUSTUM, CELLS)
+    m = targets.mask
+    R = poses.rotation_from_quaternion(targets.quaternions[m])
+
+    def loss(turn: float) -> float:
+        """Of a rotation said `turn` off, when front and back are as likely as one another."""
+        total = 0.0
+        for half in (0.0, math.pi):
+            true = targets.quaternions.clone()
+            true[m] = poses.quaternion_from_rotation(R @ poses.so3_exp(torch.tensor([0.0, turn + half, 0.0], dtype=torch.float64)))
+            total += float(pd.pose_loss(said(targets), targets._replace(quaternions=true), FRUSTUM)) / 2
+        return total
+
+    assert loss(0.0) == pytest.approx(0.5, abs=1e-4)
+    assert loss(0.0) < loss(0.4) < loss(0.9) < loss(1.5)
 
 
 # Straight-through and adversarial losses --------------------------------------------------------------------------------
