@@ -289,6 +289,17 @@ def test_training_learns_one_street(streets, tmp_path):
     assert training.evaluate(net, one, FRUSTUM).mean > 0.6
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_discriminator_is_given_both_volumes_and_no_way_back(streets, tmp_path, monkeypatch):
+    given, known = [], training.judge_terms
+    monkeypatch.setattr(training, "judge_terms", lambda *a: given.append(a) or known(*a))
+    lightning(streets, tmp_path, 1)
+    _, _, true, made, _, _ = given[0]
+    for volumes in (true, made):
+        assert not volumes.requires_grad and torch.equal(volumes.sum(1), torch.ones_like(volumes[:, 0]))
+    assert not torch.equal(true, made)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_resume_is_exact(streets, tmp_path):
