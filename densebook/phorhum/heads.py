@@ -157,8 +157,8 @@ def train(
     generator: torch.Generator,
     batch: int = 4,  # heads a step: small ones learn more in a minute
     count: int = 192,  # points of each on the surface, and as many around it
-    rate: float = 3e-3,  # Adam's to begin with; the thesis's 1e-4 suits its width
-    final: float = 0.02,  # what is left of the rate at the end
+    rate: float = 1.5e-3,  # Adam's to begin with; the thesis's 1e-4 suits its width
+    final: float = 0.05,  # what is left of the rate at the end
     weights: Mapping[str, float] = QUICK,
     rays: int = 0,  # side of the thesis's patches in pixels, 32 there: `total_loss` with `weights` instead of `quick_loss`
     say: Callable[[str], None] | None = None,  # told how it goes, five times
@@ -174,7 +174,7 @@ def train(
     net.train()
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 20) * final ** (step / steps)
+            group["lr"] = rate * min(1.0, (step + 1) / 50) * final ** (step / steps)
         drawn = draw_batch(heads, batch, count, generator)
         total, parts = losses.total_loss(net, drawn, step, steps, generator, weights, rays) if rays else quick_loss(net, drawn, weights)
         optimizer.zero_grad(set_to_none=True)
