@@ -14,6 +14,8 @@ Modules:
 - `densebook.data.caps`: Caps and their pictures: procedural ones with exact correspondences, real ones, rendered views, and the files of both.
 - `densebook.data.categories`: Object categories of the registration chapter: aligned instances, two of each held out, as closed meshes of even triangles.
 - `densebook.data.faces`: Faces as point clouds with 68 landmarks: the ICT face model, a procedural toy, FaceScape's meshes and the author's files.
+- `densebook.data.heads`: Coloured heads and their pictures: procedural ones with an exact surface, and files of pictures with samples around them.
+- `densebook.data.makehuman`: MakeHuman's head (CC0): one base mesh, its targets for age, sex, ancestry, detail and expression, its skins.
 - `densebook.data.registry`: Real data by name: found in the data folder, downloaded from its public source, its sha256 verified.
 - `densebook.data.streets`: Streets of the SSZ chapter: objects of nine classes around a camera at eye height, toy or real, and files of image and fruxels.
 - `densebook.geometry.bvh`: A bounding volume hierarchy over triangles in plain torch: nearest points and winding numbers, batched, on any device.
