@@ -167,9 +167,9 @@ def test_training_with_rays_is_the_thesis_loss(few):
 
 
 def test_no_heads_and_no_steps_are_refused(few):
-    for given in ({"steps": 0}, {"batch": 0}, {"count": 0}):
+    for wrong in ({"steps": 0}, {"batch": 0}, {"count": 0}):
         with pytest.raises(InputError, match="at least 1"):
-            heads.train(small_net(), few, **({"steps": 1} | given), generator=torch.Generator())
+            heads.train(small_net(), few, **({"steps": 1} | wrong), generator=torch.Generator())
     with pytest.raises(InputError, match="0 heads"):
         heads.train(small_net(), few.take(slice(0, 0)), 1, torch.Generator())
 
@@ -361,7 +361,7 @@ def test_every_kind_of_file_gives_the_same_head(tmp_path):
 
 def test_grey_of_8_and_16_bits(tmp_path):
     eight = prepared(tmp_path, portrait().convert("L"), "g.png")
-    sixteen = Image.fromarray((np.asarray(portrait().convert("L")).astype(np.uint16) * 257))
+    sixteen = Image.fromarray(np.asarray(portrait().convert("L")).astype(np.uint16) * 257)
     deep = prepared(tmp_path, sixteen, "d.png")
     assert_close(eight.image, deep.image, atol=0.01)
     assert all(any("grey" in n for n in p.notes) for p in (eight, deep))
