@@ -353,7 +353,7 @@ def test_the_package_names_what_it_has():
     import densebook.data
 
     assert set(dir(densebook.data)) == {
-        "available", "caps", "categories", "check_folder", "describe", "download", "environment_or_toy", "faces", "get", "images",
+        "available", "caps", "categories", "check_folder", "describe", "download", "environment_or_toy", "faces", "get", "heads", "images", "makehuman",
         "mesh_or_toy", "read_hdr", "read_image", "registry", "streets", "toy", "write_image",
     }  # fmt: skip
     for name in dir(densebook.data):
