@@ -98,7 +98,7 @@ def seen_pixels(heads: HeadSet) -> tuple[Float[Tensor, "B P 3"], Bool[Tensor, "B
 
 
 # %% ../../nbs/phorhum/62_heads.ipynb #8e35a5ce
-QUICK = {"d": 4.0, "g1": 1.0, "g2": 0.2, "e": 0.2, "l": 0.05, "a": 1.0, "c": 0.5, "s": 0.5}  # weights of `quick_loss`
+QUICK = {"d": 4.0, "g1": 1.0, "g2": 0.2, "e": 0.2, "l": 3.0, "a": 1.0, "c": 0.5, "s": 0.5}  # weights of `quick_loss`
 COLORLESS = QUICK | {"a": 0.0, "c": 0.0, "s": 0.0}  # geometry alone
 UNSHADED = QUICK | {"c": 0.0, "s": 0.0}  # albedo, but no shading network
 OCCUPANCY = dict.fromkeys(QUICK, 0.0) | {"l": 1.0}  # PIFu's loss: inside or outside, nothing else
