@@ -131,6 +131,7 @@ def walk_training(dtype: torch.dtype) -> None:
     training.adversarial_terms(judge, images, made, streets_.instances, frustum)
     training.judge_terms(judge, images, true, made.detach(), streets_.instances, frustum)
     training.rate(0.5)
+    training.overlap_loss(torch.randn(2, 10, 4, 4, 4, dtype=dtype), torch.zeros(2, 4, 4, 4, dtype=torch.long))
     batches = training.StreetBatches(streets_, 2, 2)
     with tempfile.TemporaryDirectory() as folder:
         module = training.ssz_module(net.float(), frustum, torch.ones(10), judge.float(), 2, 1e-3, join=0.0)

@@ -262,12 +262,26 @@ def lightning(streets, folder, epochs, go_on=None, judge=True, steps=6, **more):
     return module
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_overlap_of_sharp_volumes_is_dice_of_their_iou(dtype):
+    draw = torch.Generator().manual_seed(0)
+    labels, guess = (torch.randint(4, (2, 8, 8, 8), generator=draw) for _ in range(2))
+    sharp = 1000 * torch.nn.functional.one_hot(guess, 4).movedim(-1, 1).to(dtype)
+    both, counts = torch.bincount(labels[labels == guess], minlength=4), torch.bincount(labels.flatten(), minlength=4)
+    dice = (2 * both + 1) / (counts + torch.bincount(guess.flatten(), minlength=4) + 1)
+    assert training.overlap_loss(sharp, labels).item() == pytest.approx(float((1 - dice)[1:].mean()), rel=1e-5)
+    assert training.overlap_loss(1000 * torch.nn.functional.one_hot(labels, 4).movedim(-1, 1).to(dtype), labels).item() == pytest.approx(0, abs=1e-6)
+    assert training.overlap_loss(sharp, torch.zeros_like(labels)).item() == 0, "air alone asks for nothing"
+    logits = torch.randn(1, 3, 2, 2, 2, generator=draw, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: training.overlap_loss(x, labels[:1, :2, :2, :2] % 3), logits)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_each_player_moves_its_own_weights_only(streets, tmp_path):
     start = [{k: v.clone() for k, v in n.state_dict().items()} for n in nets()]
     alone = lightning(streets, tmp_path / "a", 1, judge=False)
     both = lightning(streets, tmp_path / "b", 1, every=2)
-    assert set(alone.history[0]) == {"nll"} and [len(x) for x in both.history] == [1, 5]
+    assert set(alone.history[0]) == {"nll", "overlap"} and [len(x) for x in both.history] == [2, 6]
     assert alone.history[0] == both.history[0], "they meet at the second step first"
     assert any(not torch.equal(v, start[1][k]) for k, v in both.judge.state_dict().items())
     assert alone.history[1]["nll"] == both.history[1]["nll"], "before its step the discriminator has no say"
