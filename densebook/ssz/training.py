@@ -26,8 +26,8 @@ from .pose_discriminator import PoseDiscriminator, assign, discriminator_loss, g
 
 # %% auto #0
 __all__ = ['NETS', 'Scores', 'score', 'predict', 'evaluate', 'back_project', 'relight', 'StreetBatches', 'loader', 'Pix2VoxSmall',
-           'R2N2Small', 'rate', 'adversarial_terms', 'judge_terms', 'ssz_module', 'save_state', 'load_state', 'save',
-           'load', 'make_trainer', 'choose_offset']
+           'R2N2Small', 'rate', 'overlap_loss', 'adversarial_terms', 'judge_terms', 'ssz_module', 'save_state',
+           'load_state', 'save', 'load', 'make_trainer', 'choose_offset']
 
 # %% ../../nbs/ssz/54_training.ipynb #e371b951
 class Scores(NamedTuple):
@@ -243,6 +243,19 @@ def rate(share: float) -> float:
     """The learning rate at a share (0 to 1) of the training, as a part of the highest: a short rise, then half a cosine."""
     return min(1.0, 20 * share + 0.05) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
+# %% ../../nbs/ssz/54_training.ipynb #aa20a5eb
+def overlap_loss(logits: Float[Tensor, "B C D H W"], labels: Int[Tensor, "B D H W"] | UInt8[Tensor, "B D H W"]) -> Float[Tensor, ""]:
+    """One minus soft Dice, a mean over the classes but air (0) that the labels hold; zero where all is sure and right.
+
+    Memory: two volumes of probabilities.
+    """
+    chance = logits.softmax(1).flatten(2)
+    true = F.one_hot(labels.long(), logits.shape[1]).movedim(-1, 1).flatten(2).to(chance)
+    there = true.sum((0, 2))
+    dice = (2 * (chance * true).sum((0, 2)) + 1) / (chance.sum((0, 2)) + there + 1)
+    held = (there > 0)[1:]
+    return ((1 - dice)[1:] * held).sum() / held.sum().clamp_min(1)
+
 # %% ../../nbs/ssz/54_training.ipynb #1455b69e
 def _like(instances: Sequence[Instances], volumes: Tensor) -> list[Instances]:
     """Instances of the volumes' floating-point type, on their device."""
@@ -274,6 +287,7 @@ def ssz_module(
     judge: PoseDiscriminator | None = None,  # None: "no 6D"
     steps: int = 1000,  # of the whole training: the rate falls to 0 there
     lr: float = 2e-4,
+    overlap: float = 1.0,  # lambda_o
     adversarial: float = 0.02,  # lambda_a
     pose: float = 0.05,  # lambda_p, a metre
     join: float = 0.3,  # share of the steps after which the players meet
@@ -304,7 +318,7 @@ def ssz_module(
             return [torch.optim.Adam(p.parameters(), lr=lr, betas=(0.5, 0.999)) for p in (net, judge) if p is not None]
 
     module = SSZModule()
-    module.settings = {"frustum": frustum, "lr": lr, "adversarial": adversarial, "pose": pose}
+    module.settings = {"frustum": frustum, "lr": lr, "overlap": overlap, "adversarial": adversarial, "pose": pose}
     return module
 
 # %% ../../nbs/ssz/54_training.ipynb #e1d57c13
@@ -319,20 +333,21 @@ def _both_steps(module, batch: Sequence, share: float, loud: float) -> dict[str,
             group["lr"] = settings["lr"] * rate(share)
     module.toggle_optimizer(optimizers[0])
     logits = module.net(images).float().contiguous()
-    loss = weighted_nll(logits, labels, module.weights)
-    terms, made = {"nll": float(loss)}, None
+    likely, missed = weighted_nll(logits, labels, module.weights), overlap_loss(logits, labels)
+    loss = likely + settings["overlap"] * missed
+    terms, made = {"nll": float(likely.detach()), "overlap": float(missed.detach())}, None
     if loud:
         made = straight_through(logits)
         fooled, posed = adversarial_terms(module.judge, images, made, instances, frustum)
         loss = loss + loud * (settings["adversarial"] * fooled + settings["pose"] * posed)
-        terms |= {"fooled": float(fooled), "pose of made": float(posed)}
+        terms |= {"fooled": float(fooled.detach()), "pose of made": float(posed.detach())}
     _learn(module, optimizers[0], loss)
     if loud:
         module.toggle_optimizer(optimizers[1])
         true = F.one_hot(labels.long(), logits.shape[1]).movedim(-1, 1).to(logits)
         told, posed = judge_terms(module.judge, images, true, made.detach(), instances, frustum)
         _learn(module, optimizers[1], told + 0.2 * posed)
-        terms |= {"told apart": float(told), "pose of true": float(posed)}
+        terms |= {"told apart": float(told.detach()), "pose of true": float(posed.detach())}
     return terms
 
 # %% ../../nbs/ssz/54_training.ipynb #f1e5c658
