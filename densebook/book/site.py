@@ -67,6 +67,7 @@ CONF = {
     "autodoc_member_order": "bysource",
     "autodoc_typehints": "signature",
     "autodoc_preserve_defaults": True,
+    "suppress_warnings": ["ref.python"],  # Camera has two places: its module, and the package that names it again
     "exclude_patterns": ["downloads", "_static"],
     "default_role": "code",
     "python_maximum_signature_line_length": 88,
