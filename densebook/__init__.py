@@ -10,6 +10,7 @@ Modules:
 - `densebook.book.benches.sampling`: Farthest point sampling: ours beside the plain loop, and beside fpsample, Open3D and PyTorch3D when they are installed.
 - `densebook.book.benches.se3_transformer`: SE(3)-Transformer: time and peak memory of two attention blocks, forward and backward, beside the packages that do the same.
 - `densebook.book.site`: The site: notebooks with their committed outputs and an API reference, as static pages that ask nothing of the network.
+- `densebook.core.checkpoints`: Checkpoints as safetensors: any nest of tensors and plain values, and a Lightning trainer that keeps its state so.
 - `densebook.core.records`: Records: what one run of a notebook measured, with everything needed to trust the figure.
 - `densebook.data.caps`: Caps and their pictures: procedural ones with exact correspondences, real ones, rendered views, and the files of both.
 - `densebook.data.categories`: Object categories of the registration chapter: aligned instances, two of each held out, as closed meshes of even triangles.

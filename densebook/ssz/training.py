@@ -5,7 +5,6 @@
 # %% ../../nbs/ssz/54_training.ipynb #8f1922bf
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from ..core import files
+from ..core import checkpoints
+from ..core.checkpoints import load_state, save_state
 from ..core.errors import InputError, nearest
 from ..data.streets import GROUND, Instances
 from .dataset import Examples
@@ -26,8 +26,8 @@ from .pose_discriminator import PoseDiscriminator, assign, discriminator_loss, g
 
 # %% auto #0
 __all__ = ['NETS', 'Scores', 'score', 'predict', 'evaluate', 'back_project', 'relight', 'StreetBatches', 'loader', 'Pix2VoxSmall',
-           'R2N2Small', 'rate', 'overlap_loss', 'adversarial_terms', 'judge_terms', 'ssz_module', 'save_state',
-           'load_state', 'save', 'load', 'make_trainer', 'choose_offset']
+           'R2N2Small', 'rate', 'overlap_loss', 'adversarial_terms', 'judge_terms', 'ssz_module', 'save', 'load',
+           'make_trainer', 'choose_offset']
 
 # %% ../../nbs/ssz/54_training.ipynb #e371b951
 class Scores(NamedTuple):
@@ -357,60 +357,6 @@ def _learn(module, optimizer, loss: Tensor) -> None:
     optimizer.step()
     module.untoggle_optimizer(optimizer)
 
-# %% ../../nbs/ssz/54_training.ipynb #1a0d604b
-def _take_apart(value, tensors: dict[str, Tensor]):
-    """A nest as JSON; its tensors go into `tensors` under numbers."""
-    if isinstance(value, Tensor):
-        tensors[str(len(tensors))] = value.detach().cpu().contiguous().clone()
-        return {"tensor": str(len(tensors) - 1)}
-    if isinstance(value, dict):
-        return {"dict": [[_take_apart(k, tensors), _take_apart(v, tensors)] for k, v in value.items()]}
-    if isinstance(value, list | tuple):
-        return {"tuple" if isinstance(value, tuple) else "list": [_take_apart(v, tensors) for v in value]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    raise InputError(f"the state holds something of type {type(value).__name__}, neither a tensor nor plain data; leave it out")
-
-# %% ../../nbs/ssz/54_training.ipynb #c40ccb9f
-def _put_together(value, tensors: dict[str, Tensor]):
-    """What `_take_apart` took apart."""
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "dict":
-        return {_put_together(k, tensors): _put_together(v, tensors) for k, v in content}
-    parts = [_put_together(v, tensors) for v in content]
-    return tuple(parts) if kind == "tuple" else parts
-
-# %% ../../nbs/ssz/54_training.ipynb #03d1a7cc
-def save_state(state: dict, path: str | Path) -> None:
-    """Any nest of tensors and plain values as one safetensors file, whole or not at all. Raises InputError for other things."""
-    from safetensors.torch import save_file
-
-    tensors: dict[str, Tensor] = {}
-    plan = json.dumps(_take_apart(state, tensors))
-    with files.atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"plan": plan})
-
-# %% ../../nbs/ssz/54_training.ipynb #5bc1b077
-def load_state(path: str | Path) -> dict:
-    """What `save_state` wrote. Raises InputError for a file that is not there, cut short, or something else."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            plan = json.loads((file.metadata() or {})["plan"])
-        return _put_together(plan, tensors)
-    except FileNotFoundError as error:
-        raise InputError(f"checkpoint {Path(path).name} is not there; give the path of one that was saved") from error
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"checkpoint {Path(path).name} is damaged or not one of this book's ({error}); use an older one") from error
-
 # %% ../../nbs/ssz/54_training.ipynb #ce78ffac
 NETS = {n.__name__: n for n in (SSZGenerator, ZGAN, PoseDiscriminator, Pix2VoxSmall, R2N2Small)}
 
@@ -441,36 +387,8 @@ def make_trainer(
     device: str = "cpu",  # or "cuda"
     processes: int = 1,  # DDP over gloo (CPU) or NCCL from 2 up
 ) -> Any:  # a Trainer
-    """A Lightning trainer with one checkpoint an epoch as safetensors; `fit(..., ckpt_path=...)` goes on from it exactly."""
-    from pytorch_lightning import Trainer
-    from pytorch_lightning.callbacks import ModelCheckpoint
-    from pytorch_lightning.plugins.io import CheckpointIO
-
-    class SafetensorsIO(CheckpointIO):
-        def save_checkpoint(self, checkpoint: dict, path, storage_options=None) -> None:
-            save_state(checkpoint, path)
-
-        def load_checkpoint(self, path, map_location=None, weights_only=None) -> dict:
-            return load_state(path)
-
-        def remove_checkpoint(self, path) -> None:
-            Path(path).unlink(missing_ok=True)
-
-    keep = ModelCheckpoint(folder, filename="last", save_top_k=1, monitor=None, every_n_epochs=1, enable_version_counter=False)
-    keep.FILE_EXTENSION = ".safetensors"
-    return Trainer(
-        default_root_dir=folder,
-        max_epochs=epochs,
-        accelerator="gpu" if device == "cuda" else "cpu",
-        devices=processes,
-        precision="bf16-mixed" if device == "cuda" else "32-true",
-        strategy="ddp_find_unused_parameters_true" if processes > 1 else "auto",
-        callbacks=[keep],
-        plugins=[SafetensorsIO()],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    """The trainer of `densebook.core.checkpoints` for two players; `fit(..., ckpt_path=...)` goes on from a checkpoint exactly."""
+    return checkpoints.make_trainer(folder, epochs, device, processes, mixed=True, partial=True)
 
 # %% ../../nbs/ssz/54_training.ipynb #e8356e53
 def choose_offset(

@@ -11,6 +11,7 @@ from jaxtyping import install_import_hook
 from PIL import Image
 
 with install_import_hook(["densebook.ssz", "densebook.phorhum"], "tower.check"):
+    from densebook.core import checkpoints
     from densebook.data import heads as data_heads
     from densebook.data import streets, toy
     from densebook.geometry import mesh as meshes
@@ -136,8 +137,8 @@ def walk_training(dtype: torch.dtype) -> None:
     with tempfile.TemporaryDirectory() as folder:
         module = training.ssz_module(net.float(), frustum, torch.ones(10), judge.float(), 2, 1e-3, join=0.0)
         training.make_trainer(folder, 1).fit(module, training.loader(batches))
-        training.load_state(f"{folder}/last.safetensors")
-        training.save_state({"a": torch.ones(2)}, f"{folder}/state.safetensors")
+        checkpoints.load_state(f"{folder}/last.safetensors")
+        checkpoints.save_state({"a": torch.ones(2)}, f"{folder}/state.safetensors")
         training.save(net, f"{folder}/net.safetensors")
         training.load(f"{folder}/net.safetensors")
 
