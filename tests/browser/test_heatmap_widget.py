@@ -1,7 +1,6 @@
 """The heatmap page in a real browser: the mouse moves the query, and each pixel drawn is the one that Python computes."""
 
 import base64
-import contextlib
 import io
 import os
 import re
@@ -107,26 +106,20 @@ def test_temperature_instance_and_arrow_keys(page, tmp_path):
 def test_in_jupyterlab_the_mouse_draws_too(page, tmp_path):
     """A private server, one notebook, Run All, then the mouse: the output's script runs in JupyterLab."""
     pytest.importorskip("jupyterlab")
-    late = pytest.importorskip("playwright.sync_api").TimeoutError
     pictures, maps = things()
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "page.html").write_text(heatmap.heatmap_html(pictures, maps, temperature=-1.0), encoding="utf-8")
     with lab(tmp_path, "from IPython.display import HTML, display\ndisplay(HTML(open('page.html').read()))") as url:
         page.goto(url)
-        page.get_by_text("Kernel status: Idle").first.wait_for(state="attached", timeout=90_000)
-        shown = page.locator(".jp-OutputArea-output figure output")
-        for _ in range(5):  # by its command, not the menu, and again: a busy machine draws too seldom for clicks to be sure
-            page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-            with contextlib.suppress(late):
-                shown.wait_for(timeout=30_000)
-                break
-        page.wait_for_function("document.querySelector('.jp-OutputArea-output figure output').textContent.startsWith('t = ')")
-        for _ in range(60):  # JupyterLab may still be moving things under the mouse
-            page.locator("figure .a").evaluate("e => e.scrollIntoView()")
-            hover(page, 40, 13)
-            if "(40, 13) is found" in page.locator("figure output").inner_text():
-                break
-            page.wait_for_timeout(500)
+        # "Idle" below the page may come before the notebook has its kernel; running then would open a dialog over it
+        session = "window.jupyterapp?.shell?.currentWidget?.sessionContext"
+        page.wait_for_function(f"{session}?.isReady && {session}?.session?.kernel?.status === 'idle'", timeout=120_000)
+        page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        output = ".jp-OutputArea-output figure output"
+        page.wait_for_function(f"document.querySelector('{output}')?.textContent.startsWith('t = ')", timeout=90_000)
+        page.locator("figure .a").evaluate("e => e.scrollIntoView()")
+        hover(page, 40, 13)
+        page.wait_for_function(f"document.querySelector('{output}').textContent.includes('(40, 13) is found')")
         codes = heatmap.encode(maps)
         assert (drawn(page) == heatmap.colors(heatmap.heat(codes, 0, (40, 13), 1, SIZE, -1.0))).all()
 
