@@ -32,7 +32,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 PARTS = ("rgbs", "masks", "depths", "cam_to_world_trafo")
@@ -54,9 +53,9 @@ def draw(job: tuple[dict, str, int, str]) -> str:
     """Render one shard into the folder and note its files; returns the name of the note."""
     import torch
 
-    from densebook.core.files import sha256, write_json
     from densebook.core.seeds import generator
     from densebook.data import caps as C
+    from densebook.data import shards
 
     settings, folder, shard, blender = job
     torch.set_num_threads(1)
@@ -69,15 +68,7 @@ def draw(job: tuple[dict, str, int, str]) -> str:
     if blender:
         views = photograph(views, turned, blender, settings, shard)
     files = C.write_blenderproc(folder, views, start)
-    note = Path(folder) / "shards" / f"{shard:05d}.json"
-    write_json(
-        note,
-        {
-            "instances": [(start + int(i)) % len(things) for i in views.instance],
-            "files": {p.relative_to(folder).as_posix(): sha256(p) for p in files},
-        },
-    )
-    return note.name
+    return shards.finish(Path(folder), shard, files, instances=[(start + int(i)) % len(things) for i in views.instance])
 
 
 def photograph(views, things: list, blender: str, settings: dict, shard: int):
@@ -156,73 +147,15 @@ def inside_blender(scratch: str) -> int:
     return 0
 
 
-def prepare(folder: Path, settings: dict) -> list[int]:
-    """Check the folder against the settings, sweep up after a kill, and say which shards are still to do."""
-    from densebook.core.errors import InputError
-    from densebook.core.files import write_json
-
-    note = folder / "settings.json"
-    if note.is_file():
-        before = json.loads(note.read_text(encoding="utf-8"))
-        if different := [k for k in settings if before.get(k) != settings[k]]:
-            k = different[0]
-            raise InputError(f"{folder} was begun with --{k} {before.get(k)}, not {settings[k]}; choose another --out or the same settings")
-    write_json(note, settings)
-    for part in (*PARTS, "shards"):
-        for stray in (folder / part).glob(".*"):
-            stray.unlink()
-    shards = range(math.ceil(settings["views"] / settings["shard"]))
-    return [s for s in shards if not whole(folder, s)]
-
-
-def whole(folder: Path, shard: int) -> bool:
-    """Whether a shard was finished and its files are still there."""
-    note = folder / "shards" / f"{shard:05d}.json"
-    return note.is_file() and all((folder / name).is_file() for name in json.loads(note.read_text(encoding="utf-8"))["files"])
-
-
-def write_index(folder: Path, settings: dict) -> None:
-    """index.json from the notes of the shards."""
-    from densebook.core.files import sha256, write_json
-
-    notes = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((folder / "shards").glob("*.json"))]
-    files = {name: digest for note in notes for name, digest in note["files"].items()}
-    files["intrinsics.txt"] = sha256(folder / "intrinsics.txt")
-    write_json(folder / "index.json", {"settings": settings, "instances": sum((n["instances"] for n in notes), []), "files": files})
-
-
-def check(folder: Path) -> int:
-    """Exit status 0 when every file of the index is there and right, 1 otherwise."""
-    from densebook.core.errors import InputError
-    from densebook.core.files import sha256
-
-    if not (folder / "index.json").is_file():
-        raise InputError(f"{folder}: has no index.json; the run was not finished, give the same command again")
-    files = json.loads((folder / "index.json").read_text(encoding="utf-8"))["files"]
-    wrong = [name for name, digest in files.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
-    for name in wrong:
-        print(f"{name}: missing or changed")
-    print(f"{len(files) - len(wrong)} of {len(files)} files are right")
-    return 1 if wrong else 0
-
-
-def run(folder: Path, settings: dict, jobs: int, blender: str) -> int:
+def run(folder: Path, settings: dict, processes: int, blender: str) -> int:
     """Draw what is still to do. Exit status 0 when all is there, 130 when stopped."""
-    from joblib import Parallel, delayed
+    from densebook.data import shards
 
-    warnings.filterwarnings("ignore", message=".*tasks which were still being processed")  # said below in our words
-    waiting = prepare(folder, settings)
-    work = [(settings, str(folder), shard, blender) for shard in waiting]
-    shards = math.ceil(settings["views"] / settings["shard"])
-    done = shards - len(work)
-    try:
-        for _ in Parallel(min(jobs, max(1, len(work))), return_as="generator_unordered")(delayed(draw)(job) for job in work):
-            done += 1
-            print(f"shard {done} of {shards}", flush=True)
-    except KeyboardInterrupt:
-        print(f"stopped: {done} of {shards} shards are there; give the same command again to go on", file=sys.stderr)
+    jobs = [(settings, str(folder), shard, blender) for shard in shards.prepare(folder, settings, PARTS, settings["views"])]
+    if not shards.work(draw, jobs, math.ceil(settings["views"] / settings["shard"]), processes):
         return 130
-    write_index(folder, settings)
+    instances = [i for note in shards.notes(folder) for i in note["instances"]]
+    shards.write_index(folder, settings, [folder / "intrinsics.txt"], instances=instances)
     print(f"{settings['views']} pictures in {folder}")
     return 0
 
@@ -250,11 +183,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.out:
         parser.error("--out is missing")
     from densebook.core.errors import InputError
+    from densebook.data import shards
 
     folder = Path(options.out).expanduser()
     try:
         if options.check:
-            return check(folder)
+            return shards.check(folder)
         if min(options.caps, options.views, options.height, options.width, options.shard, options.jobs, options.samples) < 1:
             raise InputError("--caps, --views, --height, --width, --shard, --jobs and --samples must be at least 1")
         if options.objects not in ("toy", "real") and not Path(options.objects).is_dir():

@@ -34,7 +34,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 PARTS = ("images", "masks", "albedo", "shading", "samples")
@@ -60,9 +59,9 @@ def draw(job: tuple[dict, str, int, str]) -> str:
     """Make one shard in the folder and note its files; returns the name of the note."""
     import torch
 
-    from densebook.core.files import sha256, write_json
     from densebook.core.seeds import generator
     from densebook.data import heads as H
+    from densebook.data import shards
 
     settings, folder, shard, blender = job
     torch.set_num_threads(1)
@@ -74,9 +73,7 @@ def draw(job: tuple[dict, str, int, str]) -> str:
     if blender:
         made = made._replace(images=photograph(made, kind, blender, settings, shard))
     files = H.write_heads(folder, made._replace(identity=made.identity + start), start)
-    note = Path(folder) / "shards" / f"{shard:05d}.json"
-    write_json(note, {"files": {p.relative_to(folder).as_posix(): sha256(p) for p in files}})
-    return note.name
+    return shards.finish(Path(folder), shard, files)
 
 
 def photograph(made, meshes: list, blender: str, settings: dict, shard: int):
@@ -106,69 +103,14 @@ def photograph(made, meshes: list, blender: str, settings: dict, shard: int):
     return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
 
 
-def prepare(folder: Path, settings: dict) -> list[int]:
-    """Check the folder against the settings, sweep up after a kill, and say which shards are still to do."""
-    from densebook.core.errors import InputError
-    from densebook.core.files import write_json
-
-    note = folder / "settings.json"
-    if note.is_file():
-        before = json.loads(note.read_text(encoding="utf-8"))
-        if different := [k for k in settings if before.get(k) != settings[k]]:
-            k = different[0]
-            raise InputError(f"{folder} was begun with --{k} {before.get(k)}, not {settings[k]}; choose another --out or the same settings")
-    write_json(note, settings)
-    for part in (*PARTS, "shards"):
-        for stray in (folder / part).glob(".*"):
-            stray.unlink()
-    return [s for s in range(math.ceil(settings["heads"] / settings["shard"])) if not whole(folder, s)]
-
-
-def whole(folder: Path, shard: int) -> bool:
-    """Whether a shard was finished and its files are still there."""
-    note = folder / "shards" / f"{shard:05d}.json"
-    return note.is_file() and all((folder / name).is_file() for name in json.loads(note.read_text(encoding="utf-8"))["files"])
-
-
-def write_index(folder: Path, settings: dict) -> None:
-    """index.json from the notes of the shards."""
-    from densebook.core.files import write_json
-
-    notes = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((folder / "shards").glob("*.json"))]
-    write_json(folder / "index.json", {"settings": settings, "files": {n: d for note in notes for n, d in note["files"].items()}})
-
-
-def check(folder: Path) -> int:
-    """Exit status 0 when every file of the index is there and right, 1 otherwise."""
-    from densebook.core.errors import InputError
-    from densebook.core.files import sha256
-
-    if not (folder / "index.json").is_file():
-        raise InputError(f"{folder}: has no index.json; the run was not finished, give the same command again")
-    files = json.loads((folder / "index.json").read_text(encoding="utf-8"))["files"]
-    wrong = [name for name, digest in files.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
-    for name in wrong:
-        print(f"{name}: missing or changed")
-    print(f"{len(files) - len(wrong)} of {len(files)} files are right")
-    return 1 if wrong else 0
-
-
-def run(folder: Path, settings: dict, jobs: int, blender: str) -> int:
+def run(folder: Path, settings: dict, processes: int, blender: str) -> int:
     """Make what is still to do. Exit status 0 when all is there, 130 when stopped."""
-    from joblib import Parallel, delayed
+    from densebook.data import shards
 
-    warnings.filterwarnings("ignore", message=".*tasks which were still being processed")  # said below in our words
-    work = [(settings, str(folder), shard, blender) for shard in prepare(folder, settings)]
-    shards = math.ceil(settings["heads"] / settings["shard"])
-    done = shards - len(work)
-    try:
-        for _ in Parallel(min(jobs, max(1, len(work))), return_as="generator_unordered")(delayed(draw)(job) for job in work):
-            done += 1
-            print(f"shard {done} of {shards}", flush=True)
-    except KeyboardInterrupt:
-        print(f"stopped: {done} of {shards} shards are there; give the same command again to go on", file=sys.stderr)
+    jobs = [(settings, str(folder), shard, blender) for shard in shards.prepare(folder, settings, PARTS, settings["heads"])]
+    if not shards.work(draw, jobs, math.ceil(settings["heads"] / settings["shard"]), processes):
         return 130
-    write_index(folder, settings)
+    shards.write_index(folder, settings)
     print(f"{settings['heads']} heads in {folder}")
     return 0
 
@@ -195,11 +137,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when all is there and right, 1 when --check finds something, 2 for a wrong argument or file, 130 when stopped."""
     options = parsed(arguments)
     from densebook.core.errors import InputError
+    from densebook.data import shards
 
     folder = Path(options.out).expanduser()
     try:
         if options.check:
-            return check(folder)
+            return shards.check(folder)
         from densebook.data import heads as H
 
         numbers = ("heads", "size", "surface", "around", "shard", "jobs", "samples")

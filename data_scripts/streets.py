@@ -22,11 +22,9 @@ read them. Toy streets belong to nobody; the licences of the real meshes and ski
 """
 
 import argparse
-import json
 import math
 import os
 import sys
-import warnings
 from pathlib import Path
 
 PARTS = ("ColorImages", "FruxelModels", "Depths", "Boxes")
@@ -45,106 +43,51 @@ def draw(job: tuple[dict, str, int]) -> str:
     """Make one shard and note its files; returns the name of the note."""
     import torch
 
-    from densebook.core.files import sha256, write_json
+    from densebook.data import shards
     from densebook.ssz import dataset
 
     settings, folder, shard = job
     torch.set_num_threads(1)
     place, lights = Path(folder) / settings["phase"], dataset.make_lights(settings["kind"])
     start = shard * settings["shard"]
-    files, cameras, counts = {}, [], torch.zeros(len(dataset.CLASSES), dtype=torch.int64)
+    files, cameras, counts = [], [], torch.zeros(len(dataset.CLASSES), dtype=torch.int64)
     for n in range(start, min(start + settings["shard"], settings["scenes"])):
         number = settings["seed"] * 10_000_000 + n
         street, generator = dataset.make_street(frustum(settings), number, settings["kind"], settings["phase"])
         example = dataset.make_example(street, frustum(settings), dataset.draw_light(lights, generator))
         written = dataset.write_examples(folder, example, frustum(settings), settings["phase"], n, not settings["plain"])
-        files.update({p.relative_to(place).as_posix(): sha256(p) for p in written if p.is_relative_to(place)})
+        files += written
         cameras.append(street.camera.cam_from_world.tolist())
         counts += dataset.class_counts(example.labels)
-    note = place / "shards" / f"{shard:05d}.json"
-    write_json(note, {"files": files, "cameras": cameras, "counts": counts.tolist()})
-    return note.name
-
-
-def prepare(folder: Path, settings: dict) -> list[int]:
-    """Check the folder against the settings, sweep up after a kill, and say which shards are still to do."""
-    from densebook.core.errors import InputError
-    from densebook.core.files import write_json
-
-    place = folder / settings["phase"]
-    note = place / "settings.json"
-    if note.is_file():
-        before = json.loads(note.read_text(encoding="utf-8"))
-        if different := [k for k in settings if before.get(k) != settings[k]]:
-            k = different[0]
-            raise InputError(f"{place} was begun with --{k} {before.get(k)}, not {settings[k]}; choose another --out or the same settings")
-    write_json(note, settings)
-    (place / "index.json").unlink(missing_ok=True)  # it speaks of a finished run
-    for part in (*PARTS, "shards"):
-        for stray in (place / part).glob(".*"):
-            stray.unlink()
-    return [s for s in range(math.ceil(settings["scenes"] / settings["shard"])) if not whole(place, s)]
-
-
-def whole(place: Path, shard: int) -> bool:
-    """Whether a shard was finished and its files are still there."""
-    note = place / "shards" / f"{shard:05d}.json"
-    return note.is_file() and all((place / name).is_file() for name in json.loads(note.read_text(encoding="utf-8"))["files"])
+    return shards.finish(place, shard, files, cameras=cameras, counts=counts.tolist())
 
 
 def write_index(folder: Path, settings: dict) -> list[int]:
     """nuScenes' tables and index.json from the notes of the shards; returns the cells of each class."""
     import torch
 
-    from densebook.core.files import sha256, write_json
+    from densebook.data import shards
     from densebook.data.streets import write_nuscenes
     from densebook.ssz.dataset import read_boxes
 
     place = folder / settings["phase"]
-    notes = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((place / "shards").glob("*.json"))]
-    files = {name: digest for note in notes for name, digest in note["files"].items()}
-    names = sorted(n for n in files if n.startswith("ColorImages/"))
+    notes = shards.notes(place)
+    names = sorted(n for note in notes for n in note["files"] if n.startswith("ColorImages/"))
     cameras = [frustum(settings).camera(torch.tensor(T)) for note in notes for T in note["cameras"]]
     boxes = [read_boxes(place / "Boxes" / f"{Path(n).stem}.json") for n in names]
-    tables = write_nuscenes(place, names, cameras, boxes)
-    files.update({p.relative_to(place).as_posix(): sha256(p) for p in tables})
     counts = [sum(column) for column in zip(*(note["counts"] for note in notes))]
-    write_json(place / "index.json", {"settings": settings, "counts": counts, "files": files})
+    shards.write_index(place, settings, write_nuscenes(place, names, cameras, boxes), counts=counts)
     return counts
 
 
-def check(folder: Path, phase: str) -> int:
-    """Exit status 0 when every file of the index is there and right, 1 otherwise."""
-    from densebook.core.errors import InputError
-    from densebook.core.files import sha256
-
-    place = folder / phase
-    if not (place / "index.json").is_file():
-        raise InputError(f"{place}: has no index.json; the run was not finished, give the same command again")
-    files = json.loads((place / "index.json").read_text(encoding="utf-8"))["files"]
-    wrong = [name for name, digest in files.items() if not (place / name).is_file() or sha256(place / name) != digest]
-    for name in wrong:
-        print(f"{name}: missing or changed")
-    print(f"{len(files) - len(wrong)} of {len(files)} files are right")
-    return 1 if wrong else 0
-
-
-def run(folder: Path, settings: dict, jobs: int) -> int:
+def run(folder: Path, settings: dict, processes: int) -> int:
     """Make what is still to do. Exit status 0 when all is there, 130 when stopped."""
-    from joblib import Parallel, delayed
-
+    from densebook.data import shards
     from densebook.data.streets import CLASSES
 
-    warnings.filterwarnings("ignore", message=".*tasks which were still being processed")  # said below in our words
-    work = [(settings, str(folder), shard) for shard in prepare(folder, settings)]
-    shards = math.ceil(settings["scenes"] / settings["shard"])
-    done = shards - len(work)
-    try:
-        for _ in Parallel(min(jobs, max(1, len(work))), return_as="generator_unordered")(delayed(draw)(job) for job in work):
-            done += 1
-            print(f"shard {done} of {shards}", flush=True)
-    except KeyboardInterrupt:
-        print(f"stopped: {done} of {shards} shards are there; give the same command again to go on", file=sys.stderr)
+    waiting = shards.prepare(folder / settings["phase"], settings, PARTS, settings["scenes"])
+    jobs = [(settings, str(folder), shard) for shard in waiting]
+    if not shards.work(draw, jobs, math.ceil(settings["scenes"] / settings["shard"]), processes):
         return 130
     counts = write_index(folder, settings)
     shares = ", ".join(f"{name} {100 * n / sum(counts):.2f} %" for name, n in zip(CLASSES, counts))
@@ -175,11 +118,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when all is there and right, 1 when --check finds something, 2 for a wrong argument or file, 130 when stopped."""
     options = parse(arguments)
     from densebook.core.errors import InputError
+    from densebook.data import shards
 
     folder = Path(options.out).expanduser()
     try:
         if options.check:
-            return check(folder, options.phase)
+            return shards.check(folder / options.phase)
         if min(options.scenes, options.side, options.shard, options.jobs) < 1 or options.seed < 0:
             raise InputError("--scenes, --side, --shard and --jobs must be at least 1, and --seed at least 0")
         settings = {name: getattr(options, name) for name in SETTINGS}
