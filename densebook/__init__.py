@@ -18,6 +18,7 @@ Modules:
 - `densebook.data.heads`: Coloured heads and their pictures: procedural ones with an exact surface, and files of pictures with samples around them.
 - `densebook.data.makehuman`: MakeHuman's head (CC0): one base mesh, its targets for age, sex, ancestry, detail and expression, its skins.
 - `densebook.data.registry`: Real data by name: found in the data folder, downloaded from its public source, its sha256 verified.
+- `densebook.data.shards`: What the scripts that make data share: work in shards over processes, a note for each, resumed after any stop, checked by sha256.
 - `densebook.data.streets`: Streets of the SSZ chapter: objects of nine classes around a camera at eye height, toy or real, and files of image and fruxels.
 - `densebook.geometry.bvh`: A bounding volume hierarchy over triangles in plain torch: nearest points and winding numbers, batched, on any device.
 - `densebook.geometry.mesh_files`: Mesh files: strict readers for OBJ, PLY, GLB, glTF and STL, and writers for OBJ, PLY and GLB.
