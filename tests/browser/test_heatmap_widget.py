@@ -155,8 +155,8 @@ class lab:
             port = probe.getsockname()[1]
         names = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython"}
         environment = os.environ | {k: str(self.folder / v) for k, v in names.items()}
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0", "--expose-app-in-browser"]
-        command += ["--IdentityProvider.token=secret", f"--ServerApp.root_dir={self.folder / 'work'}"]
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0"]
+        command += ["--expose-app-in-browser", "--IdentityProvider.token=secret", f"--ServerApp.root_dir={self.folder / 'work'}"]
         self.log = open(self.folder / "log", "w")
         self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=self.log, stderr=subprocess.STDOUT)
         for _ in range(240):
